@@ -2,6 +2,8 @@
 #ifndef LOAM_CONFIG_H
 #define LOAM_CONFIG_H
 
+#include <stddef.h>
+
 /* How much is checked. What guards against corruption is checked in every tier and never compiles away.
  *   ALWAYS    cheap checks at each call: what a shipped kernel runs
  *   DEBUG     plus contexts, lock ranks, internal assertions

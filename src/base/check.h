@@ -15,8 +15,7 @@ LOAM_NORETURN LOAM_PRINTF(1, 2) void loami_corrupt(const char *format, ...);
 LOAM_NORETURN void loami_assert_failed(const char *condition, const char *file, int line);
 
 #if LOAM_CHECKS >= LOAM_CHECKS_DEBUG
-#define LOAMI_ASSERT(condition)                                                                                        \
-	((condition) ? (void)0 : loami_assert_failed(#condition, __FILE__, __LINE__))
+#define LOAMI_ASSERT(condition) ((condition) ? (void)0 : loami_assert_failed(#condition, __FILE__, __LINE__))
 #else
 #define LOAMI_ASSERT(condition) ((void)sizeof(condition))
 #endif

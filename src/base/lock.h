@@ -16,20 +16,20 @@
 /* All ranks, outermost first. A CPU that holds one may take those below it in this list. */
 enum loami_rank {
 	LOAMI_RANK_HEAP_REGISTRY = 1, /* list of typed caches; heap configuration */
-	LOAMI_RANK_HEAP_CACHE,	      /* one size class or typed cache: depot and slabs */
-	LOAMI_RANK_HEAP_LARGE,	      /* large objects */
-	LOAMI_RANK_VMALLOC,	      /* vmalloc's own lists and counters */
-	LOAMI_RANK_ARENA_CPU,	      /* one CPU's slabs of areas */
+	LOAMI_RANK_HEAP_CACHE,        /* one size class or typed cache: depot and slabs */
+	LOAMI_RANK_HEAP_LARGE,        /* large objects */
+	LOAMI_RANK_VMALLOC,           /* vmalloc's own lists and counters */
+	LOAMI_RANK_ARENA_CPU,         /* one CPU's slabs of areas */
 	LOAMI_RANK_ARENA_EXTENT,      /* extents and the radix */
-	LOAMI_RANK_ARENA_META,	      /* stock of metadata frames */
-	LOAMI_RANK_PAGETABLE,	      /* one page-table tree */
-	LOAMI_RANK_TLB,		      /* sealing of flush generations */
+	LOAMI_RANK_ARENA_META,        /* stock of metadata frames */
+	LOAMI_RANK_PAGETABLE,         /* one page-table tree */
+	LOAMI_RANK_TLB,               /* sealing of flush generations */
 	LOAMI_RANK_FRAME_POLICY,      /* zones' watermarks, shrinkers, hot-plug */
-	LOAMI_RANK_FRAME_CPU,	      /* one CPU's magazines, when another drains them */
-	LOAMI_RANK_FRAME_CHUNK,	      /* one chunk of frames */
+	LOAMI_RANK_FRAME_CPU,         /* one CPU's magazines, when another drains them */
+	LOAMI_RANK_FRAME_CHUNK,       /* one chunk of frames */
 	LOAMI_RANK_FRAME_QUARANTINE,  /* quarantine queues */
-	LOAMI_RANK_BOOT,	      /* the pagemap, the early allocator */
-	LOAMI_RANK_TRACE,	      /* counters and failure records; nothing below */
+	LOAMI_RANK_BOOT,              /* the pagemap, the early allocator */
+	LOAMI_RANK_TRACE,             /* counters and failure records; nothing below */
 	LOAMI_RANK_COUNT
 };
 

@@ -47,7 +47,8 @@ static void put_text(struct sink *sink, const struct spec *spec, const char *tex
 		pad(sink, ' ', n, spec->width);
 }
 
-static void put_number(struct sink *sink, const struct spec *spec, uint64_t value, unsigned int base, const char *prefix)
+static void put_number(struct sink *sink, const struct spec *spec, uint64_t value, unsigned int base,
+		       const char *prefix)
 {
 	char digits[20];
 	size_t ndigits = 0;
@@ -125,7 +126,8 @@ size_t loami_vformat(char *buffer, size_t nbytes, const char *format, va_list ar
 		} else if (*f == 'd') {
 			int64_t value = next_signed(spec.longs, &rest);
 
-			put_number(&sink, &spec, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 10, value < 0 ? "-" : "");
+			put_number(&sink, &spec, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, 10,
+				   value < 0 ? "-" : "");
 		} else if (*f == 'u') {
 			put_number(&sink, &spec, next_unsigned(spec.longs, &rest), 10, "");
 		} else if (*f == 'x') {

@@ -1,0 +1,128 @@
+/* loam/boot.h: from the firmware's memory map to a sorted list of regions, reservations in it, and the first allocations from it.
+ *
+ * Order of use: an importer turns firmware bytes into raw entries; loam_memmap_init() normalises them; loam_memmap_reserve() takes out what is
+ * in use (the kernel's image, an initrd); loam_memmap_alloc() hands out memory until loam_frames_init() takes the rest over.
+ * Needs tier 0 of the port without a CPU number. Context of everything here: one CPU, early boot.
+ */
+#ifndef LOAM_BOOT_H
+#define LOAM_BOOT_H
+
+#include <loam/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a range of physical addresses is. Where entries overlap the strictest wins: the highest value. */
+enum loam_region_type {
+	LOAM_REGION_USABLE = 1,      /* RAM, free */
+	LOAM_REGION_RECLAIMABLE = 2, /* RAM, free once the firmware's tables or the loader are no longer needed */
+	LOAM_REGION_BOOT = 3,        /* RAM handed out by loam_memmap_alloc(), owned by whoever asked */
+	LOAM_REGION_KERNEL = 4,      /* RAM under the kernel's image and what came with it */
+	LOAM_REGION_NVS = 5,         /* firmware's own, to be kept over sleep */
+	LOAM_REGION_RESERVED = 6,    /* anything the firmware keeps, and every type it does not explain */
+	LOAM_REGION_DEVICE = 7,      /* device registers: memory-mapped I/O */
+	LOAM_REGION_BAD = 8,         /* RAM that failed */
+	LOAM_REGION_TYPE_COUNT
+};
+
+/* @base and @nbytes in bytes, in a raw list as the firmware gave them; in a normalised one base + nbytes never exceeds 2^64 - 4096. */
+struct loam_region {
+	loam_paddr base;
+	uint64_t nbytes;
+	uint32_t type; /* enum loam_region_type */
+	uint32_t node; /* NUMA node; 0 where the firmware says nothing */
+};
+
+/* What normalising found; each note is also given to the caller's function as it is found. */
+enum loam_memmap_note_kind {
+	LOAM_NOTE_EMPTY,   /* length zero: ignored */
+	LOAM_NOTE_WRAP,    /* base + length wraps: clipped to the end of the address space */
+	LOAM_NOTE_CLIP,    /* usable bytes lost to page alignment or to the address limit */
+	LOAM_NOTE_OVERLAP, /* two entries overlap: the strictest type wins */
+	LOAM_NOTE_TYPE,    /* an unknown type, taken as reserved */
+	LOAM_NOTE_KIND_COUNT
+};
+
+/* [base, base + nbytes) is what the note is about; @winner and @loser are region types (equal where only one entry is concerned). */
+struct loam_memmap_note {
+	enum loam_memmap_note_kind kind;
+	uint32_t winner;
+	uint32_t loser;
+	loam_paddr base;
+	uint64_t nbytes;
+};
+
+typedef void (*loam_memmap_note_fn)(void *context, const struct loam_memmap_note *note);
+
+/**
+ * struct loam_memmap - sorted, disjoint, page-aligned regions in the caller's storage.
+ * Neighbours of one type and node are one region. Usable regions are rounded inwards to whole pages, all others outwards.
+ */
+struct loam_memmap {
+	struct loam_region *regions;
+	size_t count;
+	size_t capacity;
+	uint32_t notes[LOAM_NOTE_KIND_COUNT]; /* how many of each kind init reported */
+};
+
+/**
+ * loam_memmap_init() - normalise raw entries.
+ * @map: filled in.  @raw: @nraw entries in any order, overlapping, duplicated, wrapping; sorted in place.  @storage: room for @capacity regions,
+ * not overlapping @raw; 2 * nraw + 1 always suffices.  @limit: exclusive physical address limit of the machine, 0 for none.
+ * @note: told of each overlap and clip; may be NULL.
+ *
+ * O(n log n), no recursion, no allocation; never panics on input.
+ * Return: LOAM_OK; LOAM_ERR_NO_METADATA when @capacity regions do not suffice (nothing usable in @map then); LOAM_ERR_INVALID for NULL storage.
+ */
+LOAM_NODISCARD enum loam_status loam_memmap_init(struct loam_memmap *map, struct loam_region *raw, size_t nraw,
+						 struct loam_region *storage, size_t capacity, loam_paddr limit,
+						 loam_memmap_note_fn note, void *context);
+
+/**
+ * loam_memmap_reserve() - make [base, base + nbytes) the given type where it is less strict now, rounded outwards to pages.
+ * Address space no region covers stays uncovered for USABLE..KERNEL types and is added for the stricter ones.
+ * Return: LOAM_OK, LOAM_ERR_ZERO_SIZE, LOAM_ERR_OVERFLOW, LOAM_ERR_INVALID (type), LOAM_ERR_NO_METADATA (regions split beyond capacity); on error nothing changed.
+ */
+LOAM_NODISCARD enum loam_status loam_memmap_reserve(struct loam_memmap *map, loam_paddr base, uint64_t nbytes,
+						    enum loam_region_type type);
+/* Everything usable below / at or above an address becomes reserved. */
+LOAM_NODISCARD enum loam_status loam_memmap_reserve_below(struct loam_memmap *map, loam_paddr end);
+LOAM_NODISCARD enum loam_status loam_memmap_reserve_above(struct loam_memmap *map, loam_paddr start);
+
+/* Where an early allocation may lie. All zero: anywhere, page aligned, highest address first. */
+struct loam_memmap_where {
+	uint64_t align;   /* power of two, at least a page is used */
+	loam_paddr start; /* at or above */
+	loam_paddr limit; /* below, 0 for none: the last byte is < limit */
+	bool lowest;      /* lowest address first instead of highest */
+};
+
+/**
+ * loam_memmap_alloc() - take memory before there is a frame allocator. What is taken becomes LOAM_REGION_BOOT.
+ * Return: LOAM_OK and *@base; LOAM_ERR_NO_MEMORY, LOAM_ERR_NO_METADATA, LOAM_ERR_ZERO_SIZE, LOAM_ERR_ALIGNMENT. Contents are not cleared.
+ */
+LOAM_NODISCARD enum loam_status loam_memmap_alloc(struct loam_memmap *map, uint64_t nbytes,
+						  const struct loam_memmap_where *where, loam_paddr *base);
+
+/* Sum of the bytes of one type. */
+uint64_t loam_memmap_bytes(const struct loam_memmap *map, enum loam_region_type type);
+/* The region that covers @address, or NULL. O(log n). */
+const struct loam_region *loam_memmap_find(const struct loam_memmap *map, loam_paddr address);
+/* "usable", "reserved" ...; "unknown" outside the enum. */
+const char *loam_region_type_name(uint32_t type);
+
+/* ---- importers: bytes as the firmware left them -> raw entries ---------------------------------------------------------------------
+ * Pure functions: they read [bytes, bytes + nbytes) and nothing else, with any alignment, and write at most @capacity entries.
+ * *@count is how many entries there are in all, also when they do not fit.
+ * Return: LOAM_OK; LOAM_ERR_TRUNCATED when the bytes end early or entries do not fit; LOAM_ERR_FORMAT when they are not what they should be.
+ */
+
+/* The memory map table of Xen's hvm_start_info (PVH boot): 24-byte entries {addr, size, type, reserved}; types are e820's. */
+LOAM_NODISCARD enum loam_status loam_memmap_import_pvh(const void *bytes, size_t nbytes, struct loam_region *raw,
+						       size_t capacity, size_t *count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

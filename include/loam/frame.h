@@ -1,0 +1,297 @@
+/* loam/frame.h: physical frames.
+ *
+ * Every 4 KiB frame has a 64-byte slot in an array apart; nothing is written into a free frame to manage it. Free memory is bitmaps per 2 MiB block;
+ * CPUs keep magazines of frames in front of them. docs/theory/frame.md explains the design.
+ */
+#ifndef LOAM_FRAME_H
+#define LOAM_FRAME_H
+
+#include <loam/boot.h>
+#include <loam/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the slot: layout is a contract (SPEC F1) ---------------------------------------------------------------------------------------- */
+
+#define LOAM_FRAME_UNUSED UINT32_MAX    /* refcount of a free frame, wherever it is parked */
+#define LOAM_FRAME_LINK_NONE UINT64_MAX /* "no neighbour" in next and prev */
+#define LOAM_FRAME_REFCOUNT_OFFSET 32   /* of refcount in a slot */
+
+/**
+ * struct loam_slot - the metadata of one frame.
+ * Who may touch it: while a frame is free, the allocator alone, and it only swaps refcount and generation. While it is owned, next, prev and tail belong to the
+ * owner; the other fields are written through the functions below. refcount and generation are neighbours so that one 64-bit swap moves both.
+ */
+struct loam_slot {
+	uint64_t next;
+	uint64_t prev;
+	uint64_t vtable; /* address of a struct loam_frame_vtable; 0 or misaligned: no hooks */
+	uint32_t flags;  /* LOAM_FRAME_... below */
+	uint8_t order;
+	uint8_t reserved[3];
+	uint32_t refcount;
+	uint32_t generation; /* + 1 at each allocation */
+	uint32_t guard;      /* LOAM_GUARD_... below */
+	uint32_t aux;        /* low 16 bits: the CPU that allocated it */
+	uint8_t tail[16];
+};
+
+/* flags */
+#define LOAM_FRAME_COW (UINT32_C(1) << 0)
+#define LOAM_FRAME_DLL (UINT32_C(1) << 1) /* shared library page: shared, never copied on write */
+#define LOAM_FRAME_ANONYMOUS (UINT32_C(1) << 2)
+#define LOAM_FRAME_ALLOCATED (UINT32_C(1) << 8)
+#define LOAM_FRAME_FREE (UINT32_C(1) << 9)
+#define LOAM_FRAME_KERNEL (UINT32_C(1) << 10)
+#define LOAM_FRAME_USER (UINT32_C(1) << 11)
+#define LOAM_FRAME_POISONED (UINT32_C(1) << 12)
+#define LOAM_FRAME_MOVABLE (UINT32_C(1) << 13)
+
+/* guard bits: a space apart from flags */
+#define LOAM_GUARD_NONE UINT32_C(0)
+#define LOAM_GUARD_KERNEL_ONLY (UINT32_C(1) << 0)
+#define LOAM_GUARD_POISONED (UINT32_C(1) << 31)
+
+/**
+ * struct loam_frame_vtable - hooks of a frame's owner, 64 bytes, static.
+ * @on_last_ref: once for a block's head when its last reference goes.  @on_unmap: then once per 4 KiB page, also of a block that will be quarantined.
+ * Both run with interrupts masked and no lock held; they must not allocate, lock or fail.
+ */
+struct loam_frame_vtable {
+	void (*on_last_ref)(loam_paddr head);
+	void (*on_unmap)(loam_paddr page);
+	uint64_t reserved[6];
+};
+
+/* ---- the instance ------------------------------------------------------------------------------------------------------------------------- */
+
+#define LOAM_ZONES_MAX 4
+#define LOAM_NODES_MAX 8
+
+/* A zone: all frames below @limit (exclusive; 0 = no limit) that no lower zone holds. */
+struct loam_zone_config {
+	const char *name; /* lives for ever, e.g. "dma", "dma32", "normal" */
+	loam_paddr limit;
+};
+
+/**
+ * struct loam_frames_config - how to set up the frames of a machine.
+ * @map: normalised map; USABLE regions become free frames, every other RAM region frames that are in use for good.
+ * @direct_map: virtual address of physical address 0: virtual = physical + direct_map, modulo 2^64. All of @map's RAM must be reachable there.
+ * @ncpus: CPU numbers are 0 .. ncpus - 1.   @zones: in rising order of limit; @nzones 0: one zone "normal".
+ */
+struct loam_frames_config {
+	const struct loam_memmap *map;
+	uintptr_t direct_map;
+	unsigned int ncpus;
+	unsigned int nzones;
+	struct loam_zone_config zones[LOAM_ZONES_MAX];
+	bool hardened; /* free frames wait in a FIFO before they are reused */
+};
+
+struct loam_frames; /* private fields are defined at the end of this header by its owner */
+
+/* What a frame is for (SPEC F3). */
+enum loam_frame_purpose {
+	LOAM_PURPOSE_KERNEL = 0, /* the default */
+	LOAM_PURPOSE_PAGE_TABLE, /* zeroed whatever is asked */
+	LOAM_PURPOSE_USER,       /* movable */
+	LOAM_PURPOSE_CUSTOM,     /* flags as given, plus ALLOCATED */
+};
+
+/**
+ * struct loam_frame_opts - how to allocate. All zero is the default: kernel data, zeroed, any zone and node.
+ * @zone_limit: only frames of zones 0..zone_limit - 1; 0 for any.
+ * @node: 1 + the preferred node; 0 for the CPU's own.
+ */
+struct loam_frame_opts {
+	enum loam_frame_purpose purpose;
+	uint32_t custom_flags; /* for LOAM_PURPOSE_CUSTOM */
+	bool uninitialized;    /* the caller overwrites all of it before anybody reads it */
+	bool no_reclaim;       /* do not call shrinkers: the caller is one, or holds locks they take */
+	bool use_reserve;      /* may dip below the low-memory reserve: the caller is about to free memory */
+	uint8_t zone_limit;
+	uint8_t node;
+};
+
+/* Bytes of the slot array for @ram_bytes of RAM: ceil(ram_bytes / 4096) * 64 (SPEC F2). */
+uint64_t loam_frame_slots_size(uint64_t ram_bytes);
+/* Bytes of metadata loam_frames_init() needs for this machine: slots, blocks, per-CPU. 0 for an impossible configuration. */
+uint64_t loam_frames_metadata_size(const struct loam_frames_config *config);
+
+/**
+ * loam_frames_init() - take the machine's memory over.
+ * @frames: all zero.  @metadata: the virtual address of metadata_size() bytes, 64-byte aligned, not in USABLE memory of the map any more (take it with
+ * loam_memmap_alloc(), or loam_memmap_alloc_metadata()).
+ * Return: LOAM_OK, LOAM_ERR_INVALID, LOAM_ERR_NO_METADATA, LOAM_ERR_ALREADY, LOAM_ERR_CPU. Zero RAM gives an empty, safe machine.
+ */
+LOAM_NODISCARD enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_frames_config *config,
+						 void *metadata, uint64_t nbytes);
+
+/**
+ * loam_frames_boot() - the usual way to init: takes the metadata from @map itself by loam_memmap_alloc() and calls loam_frames_init().
+ * @config->map is ignored, @map is used. Panics "loam: frame: boot allocator could not reserve N bytes (align A) for F frames" when it cannot (SPEC F2).
+ */
+LOAM_NODISCARD enum loam_status loam_frames_boot(struct loam_frames *frames, const struct loam_frames_config *config,
+						 struct loam_memmap *map);
+
+/* ---- allocating ---------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Why the last allocation on this CPU failed. */
+struct loam_frame_failure {
+	enum loam_status status;
+	unsigned int order;
+	uint64_t npages;
+};
+
+/* 2^order frames, naturally aligned. Return: the first, or LOAM_PFN_NONE; loam_frame_last_failure() says why. Context: task, interrupt. */
+loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts);
+LOAM_NODISCARD enum loam_status loam_frame_alloc_status(struct loam_frames *frames, unsigned int order,
+							const struct loam_frame_opts *opts, loam_pfn *first);
+/* Give a block back whose refcount is 1. Panics on a double free, on references left and on a foreign or unaligned block, and says which. */
+void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order);
+
+/* Where a run of frames may lie: DMA's needs. All zero: anywhere. Powers of two, in bytes; @limit exclusive. */
+struct loam_frame_where {
+	uint64_t align;
+	uint64_t boundary; /* the run does not cross a multiple of it */
+	loam_paddr limit;
+	loam_paddr start;
+};
+/* Any number of contiguous frames. Return: LOAM_OK and *@first, or why not. free_range() takes whole runs or parts of them. */
+LOAM_NODISCARD enum loam_status loam_frame_alloc_range(struct loam_frames *frames, uint64_t npages,
+						       const struct loam_frame_where *where,
+						       const struct loam_frame_opts *opts, loam_pfn *first);
+void loam_frame_free_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
+
+/* Up to @n single frames into @out. Return: how many. All of @n single frames back, in any order. */
+size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out);
+void loam_frame_free_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n);
+
+struct loam_frame_failure loam_frame_last_failure(const struct loam_frames *frames);
+
+/* ---- slots and references ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The slot of a frame. Panics before init and past the end of memory (SPEC F9). loam_frame_has_slot() asks. */
+struct loam_slot *loam_frame_slot(const struct loam_frames *frames, loam_pfn pfn);
+bool loam_frame_has_slot(const struct loam_frames *frames, loam_pfn pfn);
+
+/* inc: relaxed, saturates below UNUSED and says so once. dec: release; both return the previous count. get: acquire. */
+uint32_t loam_frame_ref_inc(struct loam_frames *frames, loam_pfn pfn);
+uint32_t loam_frame_ref_dec(struct loam_frames *frames, loam_pfn pfn);
+uint32_t loam_frame_ref_get(const struct loam_frames *frames, loam_pfn pfn);
+bool loam_frame_ref_cas(struct loam_frames *frames, loam_pfn pfn, uint32_t *expected, uint32_t desired);
+/* Drop one reference; the last one runs the hooks and frees or quarantines the block of @order. Return: true when it was the last. */
+bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int order);
+
+uint32_t loam_frame_generation(const struct loam_frames *frames, loam_pfn pfn);
+bool loam_frame_generation_matches(const struct loam_frames *frames, loam_pfn pfn, uint32_t expected);
+uint32_t loam_frame_flags(const struct loam_frames *frames, loam_pfn pfn);
+void loam_frame_set_flags(struct loam_frames *frames, loam_pfn pfn, uint32_t flags);
+bool loam_frame_is_cow(const struct loam_frames *frames, loam_pfn pfn);
+bool loam_frame_is_dll(const struct loam_frames *frames, loam_pfn pfn);
+uint32_t loam_frame_guard(const struct loam_frames *frames, loam_pfn pfn);
+void loam_frame_set_guard(struct loam_frames *frames, loam_pfn pfn, uint32_t guard);
+void loam_frame_set_vtable(struct loam_frames *frames, loam_pfn pfn, const struct loam_frame_vtable *vtable);
+
+/* Poisoned: set in flags and guard; a block with such a frame is quarantined when freed, for good. Before init: false. */
+void loam_frame_mark_poisoned(struct loam_frames *frames, loam_pfn pfn);
+bool loam_frame_is_poisoned(const struct loam_frames *frames, loam_pfn pfn);
+bool loam_frame_block_is_poisoned(const struct loam_frames *frames, loam_pfn first, unsigned int order);
+uint64_t loam_frame_quarantined_racy(const struct loam_frames *frames);
+
+struct loam_frame_debug {
+	uint32_t generation;
+	uint32_t guard;
+	uint64_t vtable;
+};
+struct loam_frame_debug loam_frame_read_debug(const struct loam_frames *frames, loam_pfn pfn);
+
+/* ---- frame values (SPEC F12) --------------------------------------------------------------------------------------------------------------------- */
+
+static inline loam_pfn loam_frame_containing(loam_paddr address)
+{
+	return address >> LOAM_PAGE_SHIFT;
+}
+static inline loam_paddr loam_frame_address(loam_pfn pfn)
+{
+	return pfn << LOAM_PAGE_SHIFT;
+}
+LOAM_NODISCARD enum loam_status loam_frame_from_address(loam_paddr address, loam_pfn *pfn);
+/* Virtual address of a frame in the direct map. */
+void *loam_frame_virt(const struct loam_frames *frames, loam_pfn pfn);
+/* Inclusive range: for (struct loam_frame_range r = loam_frame_range_make(a, b); loam_frame_range_next(&r, &pfn);) */
+struct loam_frame_range {
+	loam_pfn next;
+	loam_pfn last;
+	bool done;
+};
+struct loam_frame_range loam_frame_range_make(loam_pfn first, loam_pfn last);
+bool loam_frame_range_next(struct loam_frame_range *range, loam_pfn *pfn);
+
+/* ---- CPUs, pressure, accounting ------------------------------------------------------------------------------------------------------------------ */
+
+/* A CPU begins or ends to use its caches. Offline gives everything parked there back; call it on any CPU once @cpu runs no more code. */
+LOAM_NODISCARD enum loam_status loam_frame_cpu_online(struct loam_frames *frames, unsigned int cpu);
+LOAM_NODISCARD enum loam_status loam_frame_cpu_offline(struct loam_frames *frames, unsigned int cpu);
+/* Everything parked on any CPU back to the blocks, e.g. before an audit. */
+void loam_frame_drain(struct loam_frames *frames);
+
+/**
+ * struct loam_shrinker - somebody who can give memory back. In the caller's storage while registered.
+ * @shrink: try to free @npages frames; return how many were freed. Called without locks, in the context of the allocation that needs them.
+ */
+struct loam_shrinker {
+	size_t (*shrink)(struct loam_shrinker *self, size_t npages);
+	const char *name;
+	struct loam_shrinker *next; /* private */
+};
+LOAM_NODISCARD enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
+LOAM_NODISCARD enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
+
+/* Counts in frames; consistent when read at rest. */
+struct loam_zone_stats {
+	const char *name;
+	loam_pfn start;
+	loam_pfn end;
+	uint64_t present;     /* frames of RAM in the zone */
+	uint64_t managed;     /* those this layer hands out */
+	uint64_t free;        /* free, parked on CPUs included */
+	uint64_t free_blocks; /* 2 MiB blocks wholly free */
+	uint64_t low;         /* watermarks: below low shrinkers run, below min only use_reserve allocations pass */
+	uint64_t min;
+	unsigned int fragmentation; /* 0..1000: share of free memory not in whole 2 MiB blocks */
+};
+struct loam_frames_stats {
+	uint64_t ram;      /* frames the map calls RAM of any kind */
+	uint64_t reserved; /* RAM never handed out: kernel, firmware, bad */
+	uint64_t metadata; /* RAM under slots and bitmaps */
+	uint64_t managed;  /* ram = reserved + metadata + managed */
+	uint64_t free;     /* managed = free + used + quarantined */
+	uint64_t used;
+	uint64_t parked; /* of free: in CPU caches */
+	uint64_t quarantined;
+	uint64_t allocs;
+	uint64_t frees;
+	uint64_t failures[LOAM_ORDER_MAX + 1];
+	uint64_t range_pages_out;
+	uint64_t range_pages_back;
+	uint64_t range_failures;
+	unsigned int nzones;
+};
+void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_stats *stats);
+LOAM_NODISCARD enum loam_status loam_frame_read_zone_stats(const struct loam_frames *frames, unsigned int zone,
+							   struct loam_zone_stats *stats);
+
+/**
+ * loam_frame_check() - every invariant of the layer, each frame in exactly one set.
+ * The machine must be at rest. Return: LOAM_OK, or LOAM_ERR_INVALID after saying on the console what is wrong.
+ */
+LOAM_NODISCARD enum loam_status loam_frame_check(struct loam_frames *frames);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

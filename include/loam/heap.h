@@ -1,0 +1,152 @@
+/* loam/heap.h: objects of any size: size classes, typed caches, large objects.
+ *
+ * docs/theory/heap.md explains the design. Every free is checked at the call: a wild, interior, foreign, wrong-size, wrong-cache or already free pointer is a
+ * named panic that changes nothing.
+ */
+#ifndef LOAM_HEAP_H
+#define LOAM_HEAP_H
+
+#include <loam/vmalloc.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LOAM_HEAP_MIN_ALIGN 16
+#define LOAM_HEAP_SMALL_MAX ((size_t)32768)
+
+/**
+ * struct loam_heap_config - what the heap stands on.
+ * @frames: where slabs come from.   @vm: for large objects when no run of frames is to be had; NULL: none.
+ * @track: keep the call sites of allocation and last free of every object (16 bytes an object), for leak reports and double frees.
+ * @hardened: see docs/theory/heap.md: quarantine, zero on free, canaries, random order.
+ */
+struct loam_heap_config {
+	struct loam_frames *frames;
+	struct loam_vm *vm;
+	unsigned int ncpus;
+	bool track;
+	bool hardened;
+};
+
+struct loam_heap; /* defined at the end by its owner */
+
+/* ---- setting up ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* Before init the heap serves from a block of the caller's, e.g. 64 KiB of BSS: pointers from it stay valid for ever, freeing them is recognised and does nothing. */
+LOAM_NODISCARD enum loam_status loam_heap_bump_init(struct loam_heap *heap, void *block, size_t nbytes);
+size_t loam_heap_metadata_size(const struct loam_heap_config *config);
+/* Over frames. LOAM_ERR_ALREADY the second time. */
+LOAM_NODISCARD enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_config *config,
+					       void *metadata, size_t nbytes);
+/* Over one block of memory, which becomes its RAM: for a kernel without a frame layer, or a test. One CPU count as given. */
+LOAM_NODISCARD enum loam_status loam_heap_init_block(struct loam_heap *heap, void *block, size_t nbytes,
+						     unsigned int ncpus, bool track);
+
+/* ---- objects ---------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Return: @nbytes (0 counts as 1) of memory aligned to 16, or NULL; loam_heap_last_failure() says why. Context: task, interrupt. */
+void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes);
+void *loam_heap_alloc_zeroed(struct loam_heap *heap, size_t nbytes);
+void *loam_heap_alloc_array(struct loam_heap *heap, size_t count,
+			    size_t nbytes); /* zeroed; NULL when the product overflows */
+void *loam_heap_alloc_aligned(struct loam_heap *heap, size_t nbytes, size_t align);
+void loam_heap_free(struct loam_heap *heap, void *object);
+/* Like free, and checks that @nbytes belongs to the same size class. */
+void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes);
+/* NULL object: alloc. On failure NULL, and the object is as it was. */
+void *loam_heap_realloc(struct loam_heap *heap, void *object, size_t nbytes);
+/* Bytes that may be used at @object, at least what was asked for. Panics as free does on what is no live object. */
+size_t loam_heap_usable_size(struct loam_heap *heap, const void *object);
+/* @n objects of one size. Return: how many there are in @out. free_bulk takes objects of any sizes. */
+size_t loam_heap_alloc_bulk(struct loam_heap *heap, size_t nbytes, size_t n, void **out);
+void loam_heap_free_bulk(struct loam_heap *heap, void *const *objects, size_t n);
+
+/* The same with the caller's place, kept when the heap tracks: #define kmalloc(n) loam_heap_alloc_at(&kernel_heap, (n), LOAM_HERE). */
+void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site);
+void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site);
+
+LOAM_NODISCARD enum loam_status loam_heap_alloc_status(struct loam_heap *heap, size_t nbytes, size_t align,
+						       void **object);
+enum loam_status loam_heap_last_failure(const struct loam_heap *heap);
+
+/* ---- typed caches ------------------------------------------------------------------------------------------------------------------------------ */
+
+struct loam_cache_config {
+	const char *name; /* copied, up to 31 characters */
+	size_t nbytes;    /* of an object, 1 .. LOAM_HEAP_SMALL_MAX */
+	size_t align;     /* power of two up to a page; 0: 16 */
+	void (*construct)(
+		void *object,
+		void *context); /* once per object when its slab is made, not at each allocation; may be NULL */
+	void *context;
+};
+struct loam_heap_cache;
+LOAM_NODISCARD enum loam_status loam_heap_cache_create(struct loam_heap *heap, const struct loam_cache_config *config,
+						       struct loam_heap_cache **cache);
+/* LOAM_ERR_IN_USE while objects live; names how many, and where they were allocated when the heap tracks. */
+LOAM_NODISCARD enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_heap_cache *cache);
+void *loam_heap_cache_alloc(struct loam_heap_cache *cache);
+void loam_heap_cache_free(struct loam_heap_cache *cache, void *object);
+void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site);
+void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site);
+
+/* ---- upkeep and accounting ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Empty slabs back to frames, all CPUs' caches included where they can be reached. Return: bytes given back. Registered as a shrinker of @frames by init. */
+size_t loam_heap_trim(struct loam_heap *heap);
+LOAM_NODISCARD enum loam_status loam_heap_cpu_online(struct loam_heap *heap, unsigned int cpu);
+LOAM_NODISCARD enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu);
+
+/* Exact when read at rest (SPEC H5). */
+struct loam_heap_stats {
+	uint64_t allocated_bytes; /* ever, in usable sizes */
+	uint64_t freed_bytes;
+	uint64_t used_bytes;
+	uint64_t peak_bytes; /* of used_bytes; at least what was sampled at refills */
+	uint64_t allocations;
+	uint64_t frees;
+	uint64_t total_bytes; /* memory the heap holds; total = used + free */
+	uint64_t free_bytes;
+	uintptr_t end; /* highest address it holds, exclusive */
+};
+void loam_heap_read_stats(const struct loam_heap *heap, struct loam_heap_stats *stats);
+/* One size class or typed cache. @index counts from 0; LOAM_ERR_NOT_FOUND past the last. */
+struct loam_heap_class_stats {
+	const char *name; /* "size-64", or the typed cache's */
+	size_t nbytes;
+	uint64_t live;
+	uint64_t cached; /* free, parked on CPUs or in the depot */
+	uint64_t slots;  /* places in all its slabs */
+	uint64_t frames;
+};
+LOAM_NODISCARD enum loam_status loam_heap_read_class_stats(const struct loam_heap *heap, size_t index,
+							   struct loam_heap_class_stats *stats);
+
+/* What an address is to the heap. */
+enum loam_heap_place {
+	LOAM_HEAP_OUTSIDE = 0,
+	LOAM_HEAP_LIVE,  /* in a live object */
+	LOAM_HEAP_FREE,  /* in a place for an object, free now */
+	LOAM_HEAP_BUMP,  /* given out before init */
+	LOAM_HEAP_INNER, /* the heap's own bookkeeping or slack */
+};
+struct loam_heap_object {
+	uintptr_t start;
+	size_t nbytes; /* usable */
+	const char *class_name;
+	const struct loam_call_site *allocated_at; /* NULL: unknown */
+	const struct loam_call_site *freed_at;
+	uint64_t sequence; /* of the allocation, when tracking; else 0 */
+};
+enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t address,
+				       struct loam_heap_object *object);
+/* Told of each live object; used by leak reports. Return: how many. @visit must not call the heap. */
+typedef void (*loam_heap_visit_fn)(void *context, const struct loam_heap_object *object);
+size_t loam_heap_walk(struct loam_heap *heap, loam_heap_visit_fn visit, void *context);
+LOAM_NODISCARD enum loam_status loam_heap_check(struct loam_heap *heap);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
