@@ -9,6 +9,7 @@
 #define ROUNDS_DEFAULT 11
 #define ROUNDS_MAX 1001
 #define ROUND_NS 20000000.0
+#define N_MAX (UINT64_C(1) << 40)
 
 static struct {
 	const char *layer;
@@ -62,14 +63,15 @@ static double one_round(const struct side *side, uint64_t n, enum bench_clock cl
 	return (double)(end - start);
 }
 
-/* Double n until a round is long enough to be measured, then scale it to ROUND_NS. Also warms up. */
+/* Double n until a round is long enough to be measured, then scale it to ROUND_NS. Also warms up. A workload that the compiler
+ * has removed ends at N_MAX. */
 static uint64_t calibrate(const struct side *side, enum bench_clock clock)
 {
-	for (uint64_t n = 1;; n *= 2) {
+	for (uint64_t n = 16;; n *= 2) {
 		double ns = one_round(side, n, clock);
 
-		if (ns >= ROUND_NS / 4)
-			return (uint64_t)((double)n * ROUND_NS / ns) + 1;
+		if (ns >= ROUND_NS / 4 || n >= N_MAX)
+			return (uint64_t)((double)n * ROUND_NS / (ns + 1)) + 1;
 	}
 }
 

@@ -1,0 +1,42 @@
+# The front door. Meson and Ninja do the building (meson.build); the scripts in tools/ do the rest.
+#
+#   make run          boot the reference kernel in QEMU: a tour, then a shell on a terminal   ARCH CPUS MEM ACCEL
+#   make run ARCH=host    the same on the machine in a process
+#   make test         everything that can fail: host tests, the kernel's in QEMU, lint
+#   make conformance  which rows of the specification are shown by tests
+#   make bench        timings beside their references, table and build/bench.json             LAYER
+#   make lint         layers, names, symbols, headers, formatting, static analysis
+#   make docs         the public headers as HTML in build/docs (Doxygen)
+#   make format       put the sources in order with clang-format
+#   make clean        remove build/
+#
+# ARCH=x86_64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame
+export ARCH CPUS MEM ACCEL LAYER
+
+.PHONY: help run test conformance bench lint docs format clean
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+run:
+	@tools/run
+test:
+	@tools/setup test
+	@tools/test
+conformance:
+	@tools/setup test
+	@tools/test --conformance
+bench:
+	@tools/setup bench
+	@tools/bench $(LAYER)
+lint:
+	@tools/setup lint
+	@tools/test --only lint
+docs:
+	@tools/setup docs
+	@tools/docs
+format:
+	@tools/setup lint
+	@tools/lint --fix
+clean:
+	rm -rf build
