@@ -1,0 +1,6 @@
+void loam_port_undocumented(void);
+void loam_bad(void);
+void loam_bad(void)
+{
+	loam_port_undocumented();
+}

@@ -1,0 +1,4 @@
+/* A name that C++ keeps for itself. */
+struct loam_bad {
+	int template;
+};

@@ -1,0 +1,2 @@
+/* pagemap depends on base alone, though boot stands below it. */
+#include <loam/boot.h>

@@ -1,0 +1,2 @@
+/* A customer sees include/loam/ only. */
+#include <frame/frame.h>

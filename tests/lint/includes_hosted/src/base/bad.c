@@ -1,0 +1,2 @@
+/* No kernel has it. */
+#include <string.h>

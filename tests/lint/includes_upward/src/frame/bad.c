@@ -1,0 +1,2 @@
+/* A layer that looks up. */
+#include <loam/vmalloc.h>

@@ -1,0 +1,2 @@
+/* The same through a path. */
+#include "../heap/heap.h"

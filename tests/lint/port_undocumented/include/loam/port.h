@@ -1,0 +1,2 @@
+/* Something else. */
+void loam_port_bad(void);

@@ -1,0 +1,4 @@
+int loam_bad(int a)
+{
+	return (int)(a * (double)3);
+}

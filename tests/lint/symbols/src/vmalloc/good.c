@@ -1,0 +1,5 @@
+int loam_vmalloc_bad(void);
+int loam_vmalloc_bad(void)
+{
+	return 1;
+}
