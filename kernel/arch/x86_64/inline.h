@@ -1,0 +1,121 @@
+/* kernel/arch/x86_64/inline.h: what must cost nothing.
+ *
+ * Also what <loam/port.h> inlines into Loam's fast paths (LOAM_PORT_INLINE): there it is included in the middle of that header, once
+ * struct loam_pin is known.
+ */
+#ifndef KERNEL_X86_64_INLINE_H
+#define KERNEL_X86_64_INLINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ARCH_NAME "x86_64"
+
+struct cpu;
+
+/* GS holds this CPU's struct cpu; its first word points to itself, its second is its number (kernel/common/cpu.h). */
+static inline struct cpu *arch_this_cpu(void)
+{
+	struct cpu *cpu;
+	__asm__ volatile("movq %%gs:0, %0" : "=r"(cpu));
+	return cpu;
+}
+
+static inline unsigned int arch_cpu_index(void)
+{
+	unsigned int index;
+	__asm__ volatile("movl %%gs:8, %0" : "=r"(index));
+	return index;
+}
+
+#define ARCH_RFLAGS_IF 0x200UL
+
+static inline unsigned long arch_irq_save(void)
+{
+	unsigned long flags;
+	__asm__ volatile("pushfq\n\tpopq %0\n\tcli" : "=r"(flags) : : "memory");
+	return flags;
+}
+
+static inline void arch_irq_restore(unsigned long flags)
+{
+	if (flags & ARCH_RFLAGS_IF)
+		__asm__ volatile("sti" : : : "memory");
+	else
+		__asm__ volatile("cli" : : : "memory");
+}
+
+static inline bool arch_irq_enabled(void)
+{
+	unsigned long flags;
+	__asm__ volatile("pushfq\n\tpopq %0" : "=r"(flags));
+	return (flags & ARCH_RFLAGS_IF) != 0;
+}
+
+static inline void arch_irq_enable(void)
+{
+	__asm__ volatile("sti" : : : "memory");
+}
+
+static inline void arch_irq_disable(void)
+{
+	__asm__ volatile("cli" : : : "memory");
+}
+
+static inline void arch_pause(void)
+{
+	__asm__ volatile("pause" : : : "memory");
+}
+
+/* STI takes effect after the next instruction, so nothing can come between it and the HLT. */
+static inline void arch_wait(void)
+{
+	__asm__ volatile("sti\n\thlt" : : : "memory");
+}
+
+static inline uint64_t arch_cycles(void)
+{
+	uint32_t low, high;
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (uint64_t)high << 32 | low;
+}
+
+/* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
+
+#ifdef LOAM_PORT_INLINE
+#define LOAM_PORT_INLINES_CPU
+static inline unsigned int loam_port_cpu(void)
+{
+	return arch_cpu_index();
+}
+
+#define LOAM_PORT_INLINES_IRQ_SAVE
+static inline unsigned long loam_port_irq_save(void)
+{
+	return arch_irq_save();
+}
+
+#define LOAM_PORT_INLINES_IRQ_RESTORE
+static inline void loam_port_irq_restore(unsigned long state)
+{
+	arch_irq_restore(state);
+}
+
+/* Kernel code is never preempted here, only interrupted: a CPU number is all that pinning takes. */
+#define LOAM_PORT_INLINES_PIN
+static inline struct loam_pin loam_port_pin(void)
+{
+	struct loam_pin pin = {0, arch_cpu_index()};
+	__asm__ volatile("" : : : "memory");
+	return pin;
+}
+
+#define LOAM_PORT_INLINES_UNPIN
+static inline void loam_port_unpin(struct loam_pin pin)
+{
+	(void)pin;
+	__asm__ volatile("" : : : "memory");
+}
+#endif
+
+#endif

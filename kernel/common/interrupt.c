@@ -1,0 +1,66 @@
+/* kernel/common/interrupt.c: what an interrupt means, whoever brought it. */
+#include "cpu.h"
+#include "kernel.h"
+
+static void (*tick_hook)(void);
+
+/* An idle CPU was not asked to flush: it must before anything, here too, touches memory that may have been unmapped. */
+void kernel_interrupt_begin(void)
+{
+	struct cpu *cpu = arch_this_cpu();
+
+	cpu->irq_depth++;
+	if (cpu->idle) {
+		cpu->idle = false;
+		loam_tlb_idle_exit(kernel_system.tlb);
+	}
+}
+
+void kernel_interrupt_end(void)
+{
+	arch_this_cpu()->irq_depth--;
+}
+
+void kernel_set_tick_hook(void (*hook)(void))
+{
+	__atomic_store_n(&tick_hook, hook, __ATOMIC_RELEASE);
+}
+
+void kernel_tick(void)
+{
+	void (*hook)(void) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
+
+	arch_this_cpu()->ticks++;
+	if (hook != NULL)
+		hook();
+}
+
+static void call(struct cpu_call *call)
+{
+	void (*function)(void *) = __atomic_load_n(&call->function, __ATOMIC_ACQUIRE);
+
+	if (function == NULL)
+		return;
+	function(call->arg);
+	__atomic_store_n(&call->function, NULL, __ATOMIC_RELEASE);
+}
+
+void kernel_ipi(enum arch_ipi ipi)
+{
+	struct cpu *cpu = arch_this_cpu();
+
+	switch (ipi) {
+	case ARCH_IPI_FLUSH:
+		loam_tlb_ipi(kernel_system.tlb);
+		break;
+	case ARCH_IPI_CALL:
+		call(&cpu->interrupt);
+		break;
+	case ARCH_IPI_STOP:
+		__atomic_store_n(&cpu->stopped, true, __ATOMIC_RELEASE);
+		arch_halt();
+	case ARCH_IPI_WAKE:
+	case ARCH_IPI_COUNT:
+		break;
+	}
+}

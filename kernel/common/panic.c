@@ -1,0 +1,173 @@
+/* kernel/common/panic.c: the last words, and leaving before them.
+ *
+ * A panic or fault is first offered to whoever expects one on this CPU (kernel_try, a running test). Otherwise: one line that says what
+ * happened, the registers, what Loam knows of the address, a backtrace with names; then all CPUs stop and the machine ends as failed.
+ */
+#include <tap.h>
+
+#include "console.h"
+#include "cpu.h"
+#include "kernel.h"
+
+/* One level of kernel_try(). */
+struct catcher {
+	uintptr_t jump[ARCH_JUMP_WORDS];
+	struct catcher *outer;
+	unsigned int irq_depth;
+	unsigned long irq_state;
+	char *text;
+	size_t nbytes;
+};
+
+#define BACKTRACE_MAX 32
+
+static uint32_t panicking; /* 1 + the CPU that reports */
+
+bool kernel_is_panicking(void)
+{
+	return __atomic_load_n(&panicking, __ATOMIC_RELAXED) != 0;
+}
+
+bool kernel_try(void (*function)(void *arg), void *arg, char text[], size_t nbytes)
+{
+	struct cpu *cpu = arch_this_cpu();
+	struct catcher catcher = {
+		.outer = cpu->catcher,
+		.irq_depth = cpu->irq_depth,
+		.text = text,
+		.nbytes = nbytes,
+	};
+
+	text[0] = '\0';
+	catcher.irq_state = arch_irq_save();
+	arch_irq_restore(catcher.irq_state);
+	cpu->catcher = &catcher;
+	bool returned = arch_setjmp(catcher.jump) == 0;
+	if (returned)
+		function(arg);
+	cpu->catcher = catcher.outer;
+	return returned;
+}
+
+/* Does not return where somebody on this CPU expects it. */
+static void offer(const char *text)
+{
+	struct cpu *cpu = arch_this_cpu();
+	struct catcher *catcher = cpu->catcher;
+
+	if (catcher == NULL || catcher->irq_depth != cpu->irq_depth)
+		return;
+	(void)kformat(catcher->text, catcher->nbytes, "%s", text);
+	arch_irq_restore(catcher->irq_state);
+	arch_longjmp(catcher->jump);
+}
+
+/* Only one CPU reports; another that gets here meanwhile, or the same one a second time, just stops. */
+static void begin_report(void)
+{
+	uint32_t nobody = 0, me = arch_cpu_index() + 1;
+
+	(void)arch_irq_save();
+	if (!__atomic_compare_exchange_n(&panicking, &nobody, me, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+		if (nobody == me)
+			arch_power_off(false); /* the report itself went wrong */
+		__atomic_store_n(&arch_this_cpu()->stopped, true, __ATOMIC_RELEASE);
+		arch_halt();
+	}
+	smp_stop_others();
+}
+
+static const char *context_name(void)
+{
+	switch (loam_port_context()) {
+	case LOAM_CONTEXT_INTERRUPT:
+		return "in an interrupt";
+	case LOAM_CONTEXT_NMI:
+		return "in an NMI";
+	default:
+		return "in task context";
+	}
+}
+
+static void print_place(unsigned int number, uintptr_t pc)
+{
+	uintptr_t offset = 0;
+	const char *name = symbol_find(pc, &offset);
+
+	if (name != NULL)
+		kprintf("  %2u  %016lx  %s + 0x%lx\n", number, pc, name, offset);
+	else
+		kprintf("  %2u  %016lx\n", number, pc);
+}
+
+static void print_backtrace(uintptr_t pc, uintptr_t fp)
+{
+	uintptr_t pcs[BACKTRACE_MAX];
+	size_t count = arch_backtrace(fp, pcs, BACKTRACE_MAX);
+	unsigned int number = 0;
+
+	kprintf("backtrace\n");
+	if (pc != 0)
+		print_place(number++, pc);
+	unsigned int repeated = 0;
+	/* A return address may lie past its function's end, where that ends in a call; the call itself does not. */
+	for (size_t i = 0; i < count; i++, number++) {
+		repeated = i > 0 && pcs[i] == pcs[i - 1] ? repeated + 1 : 0;
+		if (repeated < 2)
+			print_place(number, pcs[i] - 1);
+		else if (i + 1 == count || pcs[i + 1] != pcs[i])
+			kprintf("      ... and %u times more\n", repeated - 1);
+	}
+}
+
+static void headline(const char *kind, const char *text)
+{
+	kprintf("\n%s on CPU %u of %u, %s\n  %s\n", kind, arch_cpu_index(), cpu_count, context_name(), text);
+}
+
+void kernel_panic(const char *format, ...)
+{
+	char text[384];
+	va_list args;
+
+	va_start(args, format);
+	(void)kvformat(text, sizeof(text), format, args);
+	va_end(args);
+	offer(text);
+	begin_report();
+	headline("PANIC", text);
+	print_backtrace(0, arch_frame_pointer());
+	arch_power_off(false);
+}
+
+void loam_port_panic(enum loam_fatal kind, const char *message)
+{
+	/* Tests run in task context of CPU 0 and leave from here by themselves. */
+	if (arch_this_cpu()->catcher == NULL && arch_cpu_index() == 0 && arch_this_cpu()->irq_depth == 0)
+		tap_on_panic(kind, message);
+	offer(message);
+	begin_report();
+	headline(kind == LOAM_FATAL_CORRUPT ? "CORRUPTION" : "MISUSE", message);
+	print_backtrace(0, arch_frame_pointer());
+	arch_power_off(false);
+}
+
+void kernel_fault(const struct arch_frame *frame, const struct arch_fault *fault)
+{
+	char text[384];
+	char known[256];
+
+	if (fault->is_access) {
+		(void)loam_whatis(&kernel_system, fault->address, known, sizeof(known));
+		(void)kformat(text, sizeof(text), "%s: %s 0x%lx: %s", fault->name, fault->what, fault->address, known);
+	} else {
+		(void)kformat(text, sizeof(text), "%s", fault->name);
+	}
+	offer(text);
+	begin_report();
+	headline("FAULT", text);
+	kprintf("registers\n");
+	arch_frame_print(frame);
+	print_backtrace(arch_frame_pc(frame), arch_frame_fp(frame));
+	arch_power_off(false);
+}

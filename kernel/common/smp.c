@@ -1,0 +1,86 @@
+/* kernel/common/smp.c: all CPUs, and work for them. There is no scheduler: CPU 0 runs the kernel's main line, the others wait for jobs. */
+#include "console.h"
+#include "cpu.h"
+#include "kernel.h"
+
+struct cpu *cpus;
+unsigned int cpu_count = 1;
+
+unsigned int smp_start(void)
+{
+	unsigned int online = 1;
+
+	for (unsigned int i = 1; i < cpu_count; i++) {
+		if (arch_smp_start(&cpus[i]))
+			online++;
+		else
+			kprintf("  CPU %u (hardware id %u) does not answer\n", i, cpus[i].hardware_id);
+	}
+	return online;
+}
+
+static void wait_answered(struct cpu_call *call)
+{
+	for (unsigned int round = 0; __atomic_load_n(&call->function, __ATOMIC_ACQUIRE) != NULL; round++)
+		loam_port_relax(round);
+}
+
+static void post(struct cpu_call *call, void (*function)(void *), void *arg)
+{
+	call->arg = arg;
+	__atomic_store_n(&call->function, function, __ATOMIC_RELEASE);
+}
+
+void smp_run(void (*function)(void *arg), void *arg)
+{
+	for (unsigned int i = 0; i < cpu_count; i++) {
+		if (i == arch_cpu_index() || !cpus[i].online)
+			continue;
+		post(&cpus[i].run, function, arg);
+		arch_ipi_send(i, ARCH_IPI_WAKE);
+	}
+	function(arg);
+	for (unsigned int i = 0; i < cpu_count; i++)
+		wait_answered(&cpus[i].run);
+}
+
+void smp_interrupt(unsigned int cpu, void (*function)(void *arg), void *arg)
+{
+	post(&cpus[cpu].interrupt, function, arg);
+	arch_ipi_send(cpu, ARCH_IPI_CALL);
+	wait_answered(&cpus[cpu].interrupt);
+}
+
+void smp_stop_others(void)
+{
+	uint64_t end = arch_time() + 100000000;
+
+	for (unsigned int i = 0; i < cpu_count; i++)
+		if (i != arch_cpu_index() && cpus[i].online)
+			arch_ipi_send(i, ARCH_IPI_STOP);
+	for (unsigned int i = 0; i < cpu_count; i++)
+		while (i != arch_cpu_index() && cpus[i].online &&
+		       !__atomic_load_n(&cpus[i].stopped, __ATOMIC_ACQUIRE) && arch_time() < end)
+			arch_pause();
+}
+
+void smp_idle(void)
+{
+	struct cpu *cpu = arch_this_cpu();
+
+	for (;;) {
+		void (*function)(void *);
+
+		arch_irq_disable();
+		function = __atomic_load_n(&cpu->run.function, __ATOMIC_ACQUIRE);
+		if (function == NULL) {
+			loam_tlb_idle_enter(kernel_system.tlb);
+			cpu->idle = true;
+			arch_wait(); /* the interrupt that ends it has left the idle state: kernel_interrupt_begin() */
+			continue;
+		}
+		arch_irq_enable();
+		function(cpu->run.arg);
+		__atomic_store_n(&cpu->run.function, NULL, __ATOMIC_RELEASE);
+	}
+}
