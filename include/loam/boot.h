@@ -26,6 +26,9 @@ enum loam_region_type {
 	LOAM_REGION_TYPE_COUNT
 };
 
+/* Set by importers in the type of a raw entry whose firmware type they do not know; the rest is the firmware's number. */
+#define LOAM_REGION_FOREIGN UINT32_C(0x80000000)
+
 /* @base and @nbytes in bytes, in a raw list as the firmware gave them; in a normalised one base + nbytes never exceeds 2^64 - 4096. */
 struct loam_region {
 	loam_paddr base;
@@ -39,12 +42,21 @@ enum loam_memmap_note_kind {
 	LOAM_NOTE_EMPTY,   /* length zero: ignored */
 	LOAM_NOTE_WRAP,    /* base + length wraps: clipped to the end of the address space */
 	LOAM_NOTE_CLIP,    /* usable bytes lost to page alignment or to the address limit */
-	LOAM_NOTE_OVERLAP, /* two entries overlap: the strictest type wins */
+	LOAM_NOTE_OVERLAP, /* entries overlap: the strictest type wins */
 	LOAM_NOTE_TYPE,    /* an unknown type, taken as reserved */
 	LOAM_NOTE_KIND_COUNT
 };
 
-/* [base, base + nbytes) is what the note is about; @winner and @loser are region types (equal where only one entry is concerned). */
+/**
+ * struct loam_memmap_note - something about [base, base + nbytes).
+ * @winner, @loser: region types, the same where only one entry is concerned.
+ *
+ * EMPTY, WRAP    one entry; after WRAP, base + nbytes is 2^64.
+ * CLIP           @nbytes usable bytes, the first at @base, are not in the map as usable: they share a page with what @winner says, or with nothing
+ *                (USABLE), or lie at or above the limit (USABLE).
+ * OVERLAP        bytes that two or more entries hold. @loser is the least strict of their types: @winner itself where entries repeat each other.
+ * TYPE           @loser is the type as it was given, outside the enum; LOAM_REGION_FOREIGN marks a firmware's number.
+ */
 struct loam_memmap_note {
 	enum loam_memmap_note_kind kind;
 	uint32_t winner;
@@ -57,7 +69,7 @@ typedef void (*loam_memmap_note_fn)(void *context, const struct loam_memmap_note
 
 /**
  * struct loam_memmap - sorted, disjoint, page-aligned regions in the caller's storage.
- * Neighbours of one type and node are one region. Usable regions are rounded inwards to whole pages, all others outwards.
+ * Neighbours of one type and node are one region. A page is usable when all of its bytes are; otherwise it has the strictest type of any of them.
  */
 struct loam_memmap {
 	struct loam_region *regions;
@@ -68,12 +80,13 @@ struct loam_memmap {
 
 /**
  * loam_memmap_init() - normalise raw entries.
- * @map: filled in.  @raw: @nraw entries in any order, overlapping, duplicated, wrapping; sorted in place.  @storage: room for @capacity regions,
- * not overlapping @raw; 2 * nraw + 1 always suffices.  @limit: exclusive physical address limit of the machine, 0 for none.
- * @note: told of each overlap and clip; may be NULL.
+ * @map: filled in.  @raw: @nraw entries in any order, overlapping, duplicated, wrapping; their order is changed.  @storage: room for @capacity
+ * regions, not overlapping @raw; 2 * nraw + 1 always suffices.  @limit: exclusive physical address limit of the machine, 0 for none: nothing at or above
+ * it, and never the last page below 2^64, is in the map.  @note: told of each overlap and clip; may be NULL.
  *
- * O(n log n), no recursion, no allocation; never panics on input.
- * Return: LOAM_OK; LOAM_ERR_NO_METADATA when @capacity regions do not suffice (nothing usable in @map then); LOAM_ERR_INVALID for NULL storage.
+ * Each byte gets the strictest type of the entries that hold it; where entries of one type differ in node, the lowest node. What comes out does not depend
+ * on the order of @raw. O(n log n), no recursion, no allocation, any number of entries; never panics on input.
+ * Return: LOAM_OK; LOAM_ERR_NO_METADATA when @capacity regions do not suffice (the map is empty then); LOAM_ERR_INVALID for NULL pointers.
  */
 LOAM_NODISCARD enum loam_status loam_memmap_init(struct loam_memmap *map, struct loam_region *raw, size_t nraw,
 						 struct loam_region *storage, size_t capacity, loam_paddr limit,
@@ -81,14 +94,17 @@ LOAM_NODISCARD enum loam_status loam_memmap_init(struct loam_memmap *map, struct
 
 /**
  * loam_memmap_reserve() - make [base, base + nbytes) the given type where it is less strict now, rounded outwards to pages.
- * Address space no region covers stays uncovered for USABLE..KERNEL types and is added for the stricter ones.
- * Return: LOAM_OK, LOAM_ERR_ZERO_SIZE, LOAM_ERR_OVERFLOW, LOAM_ERR_INVALID (type), LOAM_ERR_NO_METADATA (regions split beyond capacity); on error nothing changed.
+ * @type: any but USABLE. Address space no region covers stays uncovered for RECLAIMABLE..KERNEL and is added for the stricter ones.
+ * Return: LOAM_OK, LOAM_ERR_ZERO_SIZE, LOAM_ERR_OVERFLOW, LOAM_ERR_INVALID (type), LOAM_ERR_NO_METADATA (regions split beyond capacity); on error nothing
+ * changed.  Cost: O(n), as all that change the map.
  */
 LOAM_NODISCARD enum loam_status loam_memmap_reserve(struct loam_memmap *map, loam_paddr base, uint64_t nbytes,
 						    enum loam_region_type type);
-/* Everything usable below / at or above an address becomes reserved. */
+/* Everything usable below / at or above an address becomes reserved, a page that straddles it too. Return: LOAM_OK or LOAM_ERR_NO_METADATA. */
 LOAM_NODISCARD enum loam_status loam_memmap_reserve_below(struct loam_memmap *map, loam_paddr end);
 LOAM_NODISCARD enum loam_status loam_memmap_reserve_above(struct loam_memmap *map, loam_paddr start);
+/* Everything reclaimable becomes usable: the firmware's tables and the loader are no longer needed. LOAM_OK or LOAM_ERR_NO_METADATA. */
+LOAM_NODISCARD enum loam_status loam_memmap_reclaim(struct loam_memmap *map);
 
 /* Where an early allocation may lie. All zero: anywhere, page aligned, highest address first. */
 struct loam_memmap_where {
@@ -100,15 +116,21 @@ struct loam_memmap_where {
 
 /**
  * loam_memmap_alloc() - take memory before there is a frame allocator. What is taken becomes LOAM_REGION_BOOT.
+ * @nbytes: rounded up to whole pages.  @where: NULL for anywhere.
  * Return: LOAM_OK and *@base; LOAM_ERR_NO_MEMORY, LOAM_ERR_NO_METADATA, LOAM_ERR_ZERO_SIZE, LOAM_ERR_ALIGNMENT. Contents are not cleared.
  */
 LOAM_NODISCARD enum loam_status loam_memmap_alloc(struct loam_memmap *map, uint64_t nbytes,
 						  const struct loam_memmap_where *where, loam_paddr *base);
+/* Give early memory, or a part of it, back: usable again. LOAM_ERR_NOT_FOUND when not all of it is LOAM_REGION_BOOT; LOAM_ERR_ZERO_SIZE, LOAM_ERR_ALIGNMENT
+ * (@base), LOAM_ERR_OVERFLOW, LOAM_ERR_NO_METADATA. On error nothing changed. */
+LOAM_NODISCARD enum loam_status loam_memmap_free(struct loam_memmap *map, loam_paddr base, uint64_t nbytes);
 
 /* Sum of the bytes of one type. */
 uint64_t loam_memmap_bytes(const struct loam_memmap *map, enum loam_region_type type);
 /* The region that covers @address, or NULL. O(log n). */
 const struct loam_region *loam_memmap_find(const struct loam_memmap *map, loam_paddr address);
+/* Sorted, disjoint, aligned, merged? LOAM_ERR_INVALID when not. */
+LOAM_NODISCARD enum loam_status loam_memmap_check(const struct loam_memmap *map);
 /* "usable", "reserved" ...; "unknown" outside the enum. */
 const char *loam_region_type_name(uint32_t type);
 
@@ -118,7 +140,20 @@ const char *loam_region_type_name(uint32_t type);
  * Return: LOAM_OK; LOAM_ERR_TRUNCATED when the bytes end early or entries do not fit; LOAM_ERR_FORMAT when they are not what they should be.
  */
 
-/* The memory map table of Xen's hvm_start_info (PVH boot): 24-byte entries {addr, size, type, reserved}; types are e820's. */
+/* What Xen's hvm_start_info (PVH boot) says, as physical addresses. @memmap: @nmemmap entries of 24 bytes; none before version 1. */
+struct loam_pvh_info {
+	uint32_t version;
+	uint32_t nmodules;
+	loam_paddr modules; /* entries of 32 bytes: address, size, command line, reserved */
+	loam_paddr cmdline; /* 0: none */
+	loam_paddr rsdp;
+	loam_paddr memmap;
+	uint32_t nmemmap;
+};
+#define LOAM_PVH_INFO_BYTES 56 /* of the structure, version 1 */
+#define LOAM_PVH_ENTRY_BYTES 24
+LOAM_NODISCARD enum loam_status loam_pvh_parse(const void *bytes, size_t nbytes, struct loam_pvh_info *info);
+/* Its memory map table: entries {address 8, size 8, type 4, reserved 4}; types are e820's. */
 LOAM_NODISCARD enum loam_status loam_memmap_import_pvh(const void *bytes, size_t nbytes, struct loam_region *raw,
 						       size_t capacity, size_t *count);
 
