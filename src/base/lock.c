@@ -54,4 +54,14 @@ bool loami_lock_held(const struct loam_lock *lock)
 	return (*held_ranks() & (UINT32_C(1) << lock->rank)) != 0;
 }
 
+bool loami_any_lock_held(void)
+{
+	return *held_ranks() != 0;
+}
+
+void loami_witness_forget(void)
+{
+	*held_ranks() = 0;
+}
+
 #endif

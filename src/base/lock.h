@@ -40,6 +40,10 @@ void loami_witness_lock(const struct loam_lock *lock, bool tried);
 void loami_witness_unlock(const struct loam_lock *lock);
 /* True when this CPU holds @lock's rank: for LOAMI_ASSERT(loami_lock_held(...)) in _locked functions. */
 bool loami_lock_held(const struct loam_lock *lock);
+/* True when this CPU holds any lock: it must not wait for another CPU then. */
+bool loami_any_lock_held(void);
+/* For tests that left a machine by longjmp: this CPU holds nothing. */
+void loami_witness_forget(void);
 #else
 static inline void loami_witness_lock(const struct loam_lock *lock, bool tried)
 {
@@ -54,6 +58,13 @@ static inline bool loami_lock_held(const struct loam_lock *lock)
 {
 	(void)lock;
 	return true;
+}
+static inline bool loami_any_lock_held(void)
+{
+	return false;
+}
+static inline void loami_witness_forget(void)
+{
 }
 #endif
 

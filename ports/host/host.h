@@ -1,0 +1,117 @@
+/* ports/host/host.h: a machine in a process.
+ *
+ * RAM is a window of a memory file, CPUs are threads, interrupts come at points or by signal. Any number of machines live side by side; each
+ * thread is at most one CPU of one of them at a time, and loam_port_...() answers for that one. A thread that is no CPU may still call Loam
+ * where CPU numbers do not matter: it counts as CPU 0 without interrupts.
+ *
+ *	struct loam_region ram[] = {{.base = 0x100000, .nbytes = 64 << 20, .type = LOAM_REGION_USABLE}};
+ *	struct host_machine *machine = host_machine_create(&(struct host_config){.regions = ram, .nregions = 1, .ncpus = 4});
+ *
+ *	host_enter(machine, 0);           // this thread is CPU 0 now
+ *	... set Loam up over it ...
+ *	host_run(machine, stress, NULL);  // on all four at once
+ *	host_leave();
+ *	host_machine_destroy(machine);
+ */
+#ifndef LOAM_HOST_H
+#define LOAM_HOST_H
+
+#include <loam/boot.h>
+#include <loam/port.h>
+
+/* ---- the machine ----------------------------------------------------------------------------------------------------- */
+
+struct host_machine; /* private */
+
+/**
+ * struct host_config - what the machine is made of.
+ * @regions: its physical memory, page aligned, disjoint, in any order. RAM is behind every type but DEVICE and gaps: touching those is a real fault.
+ * @ncpus:   1 .. LOAM_CPUS_MAX; 0 is 1.
+ * @pin_masks: loam_port_pin() masks interrupts, as the library's default does. Otherwise interrupts land inside the fast paths.
+ * @anonymous: RAM is not a memory file: large pages, faster; but no windows.
+ */
+struct host_config {
+	const struct loam_region *regions;
+	size_t nregions;
+	unsigned int ncpus;
+	bool pin_masks;
+	bool anonymous;
+};
+
+/* Stops the program with a message when it cannot be had: a test has nothing to do without it. */
+struct host_machine *host_machine_create(const struct host_config *config);
+/* Ends its CPUs' threads, which must be idle. The calling thread may still be one of its CPUs; it leaves. */
+void host_machine_destroy(struct host_machine *machine);
+
+/* Virtual address of physical address 0, modulo 2^64: what loam_frames_config.direct_map wants. */
+uintptr_t host_direct_map(const struct host_machine *machine);
+/* Where a physical address is in this process. It must be RAM. */
+void *host_ram(const struct host_machine *machine, loam_paddr address);
+bool host_is_ram(const struct host_machine *machine, loam_paddr address, uint64_t nbytes);
+unsigned int host_ncpus(const struct host_machine *machine);
+
+/* ---- CPUs ---------------------------------------------------------------------------------------------------------------- */
+
+/* Make the calling thread a CPU of a machine, interrupts on, until it leaves or enters another. Waits while another thread is that CPU. */
+void host_enter(struct host_machine *machine, unsigned int cpu);
+void host_leave(void);
+/* Which machine the calling thread is a CPU of, or NULL. */
+struct host_machine *host_current(void);
+
+/* What a CPU does. */
+typedef void (*host_fn)(void *arg);
+
+/**
+ * host_run() - run @fn(@arg) on every CPU at the same time.
+ * The CPU that the calling thread is runs it there, the others on threads of their own, which stay for the next time. Returns when all are done.
+ * A panic on any of them stops the machine, ends @fn on each CPU at its next interrupt point, and is then raised on the calling thread.
+ */
+void host_run(struct host_machine *machine, host_fn fn, void *arg);
+/* The same in pieces: start @fn on one CPU and go on; wait until it has ended. A thread of its own per CPU is idle, with interrupts on, in between. */
+void host_send(struct host_machine *machine, unsigned int cpu, host_fn fn, void *arg);
+void host_wait(struct host_machine *machine, unsigned int cpu);
+
+/* What loam_port_task() says on the calling CPU from now on. */
+void host_set_task(const struct loam_task *task);
+
+/* ---- what the machine does with text and with the end ------------------------------------------------------------------- */
+
+/**
+ * host_hooks - whoever runs the machine may look on.
+ * @on_log: true when it has taken the text; else the text goes to stdout.
+ * @on_panic: may leave by longjmp; when it returns, or is NULL, the message goes to stderr and the program aborts. Only called on threads that host_run() did
+ * not start: see there.
+ * @on_point: told of each interrupt point, with the address about to be accessed or NULL.
+ */
+struct host_hooks {
+	bool (*on_log)(const char *text, size_t nbytes);
+	void (*on_panic)(enum loam_fatal kind, const char *message);
+	void (*on_point)(const volatile void *where);
+};
+extern struct host_hooks host_hooks;
+
+/* What loami_point() and loami_should_fail() of the library's -DLOAM_POINTS build call. */
+void host_point(const volatile void *where);
+bool host_should_fail(unsigned int kind);
+
+/* ---- failures: in the library's -DLOAM_POINTS build ------------------------------------------------------------------------ */
+
+#define HOST_FAIL_ANY (~0u)
+
+/* From now on the @nth (1, 2 ...) failure point of @kind (enum loami_fail_kind, or HOST_FAIL_ANY) that any thread meets fails, once or with all after it. One
+ * setting for the whole process. clear: no more; returns how many points of that kind were met. */
+void host_fail_set(unsigned int kind, uint64_t nth, bool for_good);
+uint64_t host_fail_clear(void);
+/**
+ * host_fail_each() - run a scenario with each of its failure points failing, once and then for good.
+ * @scenario: does its work, cleans up, checks that nothing is left behind; false when something is wrong, which ends in host_fault() with the point's number.
+ * Ends with the first run that meets no failure. Return: how many failure points there are.
+ */
+uint64_t host_fail_each(unsigned int kind, bool (*scenario)(void *context), void *context);
+
+/* ---- ending it ----------------------------------------------------------------------------------------------------------- */
+
+/* A fault of the test or of the simulated hardware, not of Loam: loam_port_panic() with a text that begins "host: ". */
+LOAM_NORETURN LOAM_PRINTF(1, 2) void host_fault(const char *format, ...);
+
+#endif
