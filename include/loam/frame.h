@@ -15,7 +15,9 @@ extern "C" {
 
 /* ---- the slot: layout is a contract (SPEC F1) ---------------------------------------------------------------------------------------- */
 
-#define LOAM_FRAME_UNUSED UINT32_MAX    /* refcount of a free frame, wherever it is parked */
+#define LOAM_FRAME_UNUSED UINT32_MAX /* refcount of a free frame, wherever it is parked */
+#define LOAM_FRAME_REF_MAX                                                                                             \
+	(UINT32_MAX - 2) /* a count that got here stays: the frame is never freed, rather than too early */
 #define LOAM_FRAME_LINK_NONE UINT64_MAX /* "no neighbour" in next and prev */
 #define LOAM_FRAME_REFCOUNT_OFFSET 32   /* of refcount in a slot */
 
@@ -30,7 +32,8 @@ struct loam_slot {
 	uint64_t vtable; /* address of a struct loam_frame_vtable; 0 or misaligned: no hooks */
 	uint32_t flags;  /* LOAM_FRAME_... below */
 	uint8_t order;
-	uint8_t reserved[3];
+	uint8_t state; /* private: what the frame is to the allocator for good */
+	uint8_t reserved[2];
 	uint32_t refcount;
 	uint32_t generation; /* + 1 at each allocation */
 	uint32_t guard;      /* LOAM_GUARD_... below */
@@ -91,7 +94,57 @@ struct loam_frames_config {
 	bool hardened; /* free frames wait in a FIFO before they are reused */
 };
 
-struct loam_frames; /* private fields are defined at the end of this header by its owner */
+/* Private to the frame layer; they live in the metadata. */
+struct loami_frame_section;
+struct loami_frame_chunk;
+struct loami_frame_domain;
+struct loami_frame_cpu;
+struct loam_shrinker;
+
+/**
+ * struct loam_frames - the frames of a machine. All zero before loam_frames_init(). Every field is private.
+ * Fields without a key are written by init alone. (h) by hot-add too, under @policy, published with release. (p) guarded by @policy. (a) atomic.
+ */
+struct loam_frames {
+	struct loami_frame_section *sections; /* (h) where the slots of each 128 MiB are */
+	uint64_t nsections;
+	loam_pfn first_pfn; /* sections and cells count from here */
+	struct loami_frame_cpu *cpus;
+	struct loami_frame_chunk **cells; /* (h) the first chunk of each 2^cell_order frames */
+	uint64_t ncells;
+	struct loami_frame_chunk **chunks; /* (h) by number */
+	uint32_t nchunks;                  /* (h) */
+	uint32_t chunks_max;
+	struct loami_frame_domain *domains; /* one per (node, zone) that has memory */
+	uintptr_t direct_map;
+	unsigned int ncpus;
+	unsigned int ndomains;
+	unsigned int nzones;
+	unsigned int nnodes;
+	unsigned int cell_order;
+	uint32_t ready; /* (a) */
+	bool hardened;
+	uint8_t search[LOAM_NODES_MAX][LOAM_ZONES_MAX * LOAM_NODES_MAX]; /* domains in the order a node tries them */
+	struct loam_zone_config zones[LOAM_ZONES_MAX];
+	loam_pfn zone_start[LOAM_ZONES_MAX];
+	loam_pfn zone_end[LOAM_ZONES_MAX];
+	uint64_t zone_present[LOAM_ZONES_MAX]; /* (h) frames */
+	uint64_t zone_managed[LOAM_ZONES_MAX]; /* (h) frames */
+	uint64_t ram;                          /* (h) frames */
+	uint64_t managed;                      /* (h) frames */
+	uint64_t metadata_frames;              /* (h) */
+	uint64_t moves;       /* (a) + 1 for each return of frames to the blocks: a search that saw none looks again */
+	uint64_t in_flight;   /* (a) runs being gathered chunk by chunk, interrupts masked */
+	uint64_t quarantined; /* (a) frames */
+	uint64_t allocs;      /* (a) frames handed out by the shared path */
+	uint64_t range_out;   /* (a) frames of runs, out and back, and runs not to be had */
+	uint64_t range_back;  /* (a) */
+	uint64_t range_failures;               /* (a) */
+	uint64_t failures[LOAM_ORDER_MAX + 1]; /* (a) */
+	uint32_t saturation_said;              /* (a) */
+	struct loam_lock policy;
+	struct loam_shrinker *shrinkers; /* (p) */
+};
 
 /* What a frame is for (SPEC F3). */
 enum loam_frame_purpose {

@@ -1,0 +1,303 @@
+/* frame/blocks.c: the shared path: which chunk to take from, and how runs that span chunks are had.
+ *
+ * 1 Concepts: a domain's top bitmaps name the chunks worth locking; they are hints, read without a lock. What a search misses because it moved
+ *   meanwhile is the caller's to notice: frames->moves changes with each return, and in_flight is not 0 while a run is being gathered.
+ * 2 Order of a search, domain by domain in the order of the CPU's node: a partly used block of the type; a whole block, which takes the type; a
+ *   partly used block of the other type. Whole blocks are broken last but for mixing types.
+ * 4 Locks: one chunk's at a time. A run over several chunks is taken chunk by chunk with interrupts masked, and rolled back when one has not its part.
+ * 5 Bounds: a search of order < 9 locks each chunk at most three times; masked time is one chunk's search, or the chunks of one run.
+ */
+#include "internal.h"
+
+static unsigned int preferred_node(const struct loam_frames *frames, const struct loami_frame_want *want)
+{
+	unsigned int cpu = loam_port_cpu();
+
+	if (want->node != 0)
+		return want->node - 1u;
+	return cpu < frames->ncpus ? frames->cpus[cpu].node : 0;
+}
+
+/* The next chunk number >= @from whose bit is set in @top, or @end. */
+static uint32_t next_chunk(const uint64_t *top, uint32_t from, uint32_t end)
+{
+	while (from < end) {
+		uint64_t bits = loami_load_relaxed(&top[from / 64]) >> (from % 64);
+
+		if (bits != 0) {
+			from += loami_ctz64(bits);
+			return from < end ? from : end;
+		}
+		from = (from / 64 + 1) * 64;
+	}
+	return end;
+}
+
+enum source { FROM_PARTIAL, FROM_WHOLE, FROM_OTHER };
+
+static loam_pfn take_here(struct loam_frames *frames, struct loami_frame_chunk *chunk, enum source source,
+			  unsigned int type, unsigned int order)
+{
+	unsigned long irq = loami_lock_irq(&chunk->lock);
+	loam_pfn pfn;
+
+	if (source == FROM_PARTIAL)
+		pfn = loami_chunk_take_partial(frames, chunk, type, order);
+	else if (source == FROM_OTHER)
+		pfn = loami_chunk_take_partial(frames, chunk, type ^ 1, order);
+	else if (order < LOAM_BLOCK_ORDER)
+		pfn = loami_chunk_take_whole(frames, chunk, type, order);
+	else
+		pfn = loami_chunk_take_blocks(frames, chunk, type, UINT64_C(1) << (order - LOAM_BLOCK_ORDER),
+					      UINT64_C(1) << (order - LOAM_BLOCK_ORDER));
+	loami_unlock_irq(&chunk->lock, irq);
+	return pfn;
+}
+
+/* Search the chunks of a top bitmap from @home on, round to it again. */
+static loam_pfn take_from(struct loam_frames *frames, const uint64_t *top, enum source source, unsigned int type,
+			  unsigned int order, uint32_t *home)
+{
+	uint32_t n = loami_load_acquire(&frames->nchunks);
+	uint32_t start = *home < n ? *home : 0;
+
+	for (unsigned int half = 0; half < 2; half++) {
+		uint32_t end = half == 0 ? n : start;
+
+		for (uint32_t c = next_chunk(top, half == 0 ? start : 0, end); c < end;
+		     c = next_chunk(top, c + 1, end)) {
+			loam_pfn pfn = take_here(frames, frames->chunks[c], source, type, order);
+
+			if (pfn != LOAM_PFN_NONE) {
+				*home = c;
+				return pfn;
+			}
+		}
+	}
+	return LOAM_PFN_NONE;
+}
+
+static bool wanted_domain(const struct loam_frames *frames, const struct loami_frame_want *want, unsigned int d)
+{
+	return frames->domains[d].zone < want->zones;
+}
+
+/* Above a cell: aligned runs of whole cells. */
+static loam_pfn take_huge(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want)
+{
+	struct loam_frame_where where = {.align = LOAM_PAGE_SIZE << order};
+
+	return loami_blocks_take_run(frames, UINT64_C(1) << order, &where, want);
+}
+
+loam_pfn loami_blocks_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want)
+{
+	const uint8_t *search = frames->search[preferred_node(frames, want)];
+	unsigned int cpu = loam_port_cpu();
+	uint32_t scratch = 0, home, was;
+	loam_pfn pfn = LOAM_PFN_NONE;
+
+	if (order > frames->cell_order)
+		return take_huge(frames, order, want);
+	home = was = cpu < frames->ncpus ? loami_load_relaxed(&frames->cpus[cpu].home) : scratch;
+	for (unsigned int i = 0; i < frames->ndomains && pfn == LOAM_PFN_NONE; i++) {
+		struct loami_frame_domain *domain = &frames->domains[search[i]];
+
+		if (!wanted_domain(frames, want, search[i]))
+			continue;
+		if (order < LOAM_BLOCK_ORDER)
+			pfn = take_from(frames, domain->partial[want->type], FROM_PARTIAL, want->type, order, &home);
+		if (pfn == LOAM_PFN_NONE)
+			pfn = take_from(frames, domain->whole, FROM_WHOLE, want->type, order, &home);
+		if (pfn == LOAM_PFN_NONE && order < LOAM_BLOCK_ORDER)
+			pfn = take_from(frames, domain->partial[want->type ^ 1], FROM_OTHER, want->type, order, &home);
+	}
+	if (home != was && cpu < frames->ncpus)
+		loami_store_relaxed(&frames->cpus[cpu].home, home);
+	return pfn;
+}
+
+/* ---- ranges ------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Take or put the part of [first, end) in each chunk. Interrupts are masked. On a take, stops at the first chunk that has not all of its part. */
+static loam_pfn each_chunk(struct loam_frames *frames, loam_pfn first, loam_pfn end, bool take)
+{
+	while (first < end) {
+		struct loami_frame_chunk *chunk = loami_chunk_of(frames, first);
+		loam_pfn stop;
+		bool ok = true;
+
+		if (!chunk)
+			return first;
+		stop = end < chunk->end ? end : chunk->end;
+		loami_lock(&chunk->lock);
+		if (!take)
+			loami_chunk_put(frames, chunk, first - chunk->base, stop - first);
+		else if (loami_chunk_is_free(chunk, first - chunk->base, stop - first))
+			loami_chunk_take(frames, chunk, first - chunk->base, stop - first);
+		else
+			ok = false;
+		loami_unlock(&chunk->lock);
+		if (!ok)
+			return first;
+		first = stop;
+	}
+	return end;
+}
+
+void loami_blocks_put(struct loam_frames *frames, loam_pfn first, uint64_t n)
+{
+	unsigned long irq = loam_port_irq_save();
+
+	(void)each_chunk(frames, first, first + n, false);
+	(void)loami_fetch_add(&frames->moves, 1);
+	loam_port_irq_restore(irq);
+}
+
+bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_t n)
+{
+	unsigned long irq = loam_port_irq_save();
+	loam_pfn reached;
+
+	(void)loami_fetch_add(&frames->in_flight, 1);
+	reached = each_chunk(frames, first, first + n, true);
+	if (reached != first + n && reached != first) {
+		(void)each_chunk(frames, first, reached, false);
+		(void)loami_fetch_add(&frames->moves, 1);
+	}
+	(void)loami_fetch_sub(&frames->in_flight, 1);
+	loam_port_irq_restore(irq);
+	return reached == first + n;
+}
+
+/* The chunk that holds @pfn or the first one above it; NULL when there is none. */
+static struct loami_frame_chunk *chunk_from(const struct loam_frames *frames, loam_pfn pfn)
+{
+	uint64_t index = pfn > frames->first_pfn ? (pfn - frames->first_pfn) >> frames->cell_order : 0;
+
+	for (; index < frames->ncells; index++) {
+		struct loami_frame_chunk *chunk = loami_load_acquire(&frames->cells[index]);
+
+		while (chunk && chunk->end <= pfn)
+			chunk = loami_load_acquire(&chunk->next);
+		if (chunk)
+			return chunk;
+	}
+	return NULL;
+}
+
+/* First frame >= @pfn that is free in a chunk of an allowed zone; LOAM_PFN_NONE when there is none below @limit. */
+static loam_pfn next_free(struct loam_frames *frames, loam_pfn pfn, loam_pfn limit, unsigned int zones)
+{
+	while (pfn < limit) {
+		struct loami_frame_chunk *chunk = chunk_from(frames, pfn);
+		unsigned long irq;
+		uint64_t offset;
+
+		if (!chunk)
+			return LOAM_PFN_NONE;
+		if (pfn < chunk->start)
+			pfn = chunk->start;
+		if (chunk->zone >= zones) {
+			pfn = chunk->end;
+			continue;
+		}
+		irq = loami_lock_irq(&chunk->lock);
+		offset =
+			chunk->nfree == 0 ? chunk->end - chunk->base : loami_chunk_next(chunk, pfn - chunk->base, true);
+		loami_unlock_irq(&chunk->lock, irq);
+		pfn = chunk->base + offset;
+		if (pfn < chunk->end)
+			return pfn < limit ? pfn : LOAM_PFN_NONE;
+	}
+	return LOAM_PFN_NONE;
+}
+
+/* First frame of [pfn, end) that is not free or not of an allowed zone; end when all are. */
+static loam_pfn next_used(struct loam_frames *frames, loam_pfn pfn, loam_pfn end, unsigned int zones)
+{
+	while (pfn < end) {
+		struct loami_frame_chunk *chunk = loami_chunk_of(frames, pfn);
+		unsigned long irq;
+		uint64_t offset;
+
+		if (!chunk || chunk->zone >= zones)
+			return pfn;
+		irq = loami_lock_irq(&chunk->lock);
+		offset = loami_chunk_next(chunk, pfn - chunk->base, false);
+		loami_unlock_irq(&chunk->lock, irq);
+		pfn = chunk->base + offset;
+		if (pfn < chunk->end)
+			return pfn < end ? pfn : end;
+	}
+	return end;
+}
+
+struct window {
+	loam_pfn start;
+	loam_pfn end;
+	uint64_t align;    /* frames */
+	uint64_t boundary; /* frames, 0: none */
+	unsigned int zones;
+};
+
+/* Move @pfn up to where a run of @n may begin. LOAM_PFN_NONE beyond the window. */
+static loam_pfn place(const struct window *window, loam_pfn pfn, uint64_t n)
+{
+	pfn = loami_align_up(pfn, window->align);
+	if (window->boundary != 0 && n != 0 && (pfn & (window->boundary - 1)) + n > window->boundary)
+		pfn = loami_align_up(loami_align_up(pfn, window->boundary), window->align);
+	return pfn <= window->end && n <= window->end - pfn ? pfn : LOAM_PFN_NONE;
+}
+
+/* First fit from the window's start. */
+static loam_pfn scan(struct loam_frames *frames, const struct window *window, uint64_t n)
+{
+	loam_pfn pfn = window->start;
+
+	for (;;) {
+		loam_pfn used;
+
+		pfn = next_free(frames, pfn, window->end, window->zones);
+		if (pfn == LOAM_PFN_NONE)
+			return LOAM_PFN_NONE;
+		pfn = place(window, pfn, n);
+		if (pfn == LOAM_PFN_NONE)
+			return LOAM_PFN_NONE;
+		used = next_used(frames, pfn, pfn + n, window->zones);
+		if (used < pfn + n)
+			pfn = used + 1;
+		else if (loami_blocks_take_exact(frames, pfn, n))
+			return pfn;
+	}
+}
+
+loam_pfn loami_blocks_take_run(struct loam_frames *frames, uint64_t n, const struct loam_frame_where *where,
+			       const struct loami_frame_want *want)
+{
+	struct window window = {
+		.align = where->align > LOAM_PAGE_SIZE ? where->align >> LOAM_PAGE_SHIFT : 1,
+		.boundary = where->boundary >> LOAM_PAGE_SHIFT,
+		.zones = want->zones,
+	};
+	loam_pfn start = (where->start + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
+	loam_pfn limit = where->limit != 0 ? where->limit >> LOAM_PAGE_SHIFT : LOAM_PFN_NONE;
+
+	for (unsigned int zone = 0; zone < want->zones; zone++)
+		if (frames->zone_end[zone] > window.end)
+			window.end = frames->zone_end[zone];
+	if (window.end > limit)
+		window.end = limit;
+	/* High zones first, so that what only low memory can serve keeps it. */
+	for (unsigned int zone = want->zones; zone-- > 0;) {
+		loam_pfn pfn;
+
+		if (frames->zone_end[zone] <= frames->zone_start[zone])
+			continue;
+		window.start = start > frames->zone_start[zone] ? start : frames->zone_start[zone];
+		pfn = scan(frames, &window, n);
+		if (pfn != LOAM_PFN_NONE)
+			return pfn;
+	}
+	return LOAM_PFN_NONE;
+}
