@@ -155,7 +155,8 @@ void loam_pagetable_set_source(struct loam_pagetable *tree, const struct loam_ta
 
 /**
  * loam_pagetable_inherit() - the new tree @tree shows what @parent shows in [va, va + npages * 4096), now and later.
- * Copies the entries of the parent's root; populate the range in the parent first, so that there are entries to copy. Once per tree.
+ * Copies the entries of the parent's root; populate the range in the parent first, so that there are entries to copy. Once per tree. From then on what lies
+ * under those entries is changed through the parent only: LOAM_ERR_OUT_OF_RANGE here.
  *
  * Return: LOAM_OK, LOAM_ERR_INVALID (formats differ), LOAM_ERR_ALREADY, LOAM_ERR_MAPPED (@tree has something there), LOAM_ERR_NOT_MAPPED (an entry of the
  * parent's root is empty, or a leaf), and those of a range, see loam_paging_map().  Context: task.
@@ -199,7 +200,7 @@ struct loam_mapping {
  * All tables are at hand before the first entry is written: on failure no entry was there for a single moment, and nothing needs to be flushed.
  * Pages unmapped shortly before must have been flushed before they are mapped anew.
  *
- * Return: LOAM_OK, LOAM_ERR_ZERO_SIZE, LOAM_ERR_ALIGNMENT, LOAM_ERR_OVERFLOW, LOAM_ERR_OUT_OF_RANGE (not canonical, or physical address too wide),
+ * Return: LOAM_OK, LOAM_ERR_ZERO_SIZE, LOAM_ERR_ALIGNMENT, LOAM_ERR_OVERFLOW, LOAM_ERR_OUT_OF_RANGE (not canonical, inherited, or physical address too wide),
  * LOAM_ERR_PROTECTION, LOAM_ERR_INVALID (an unknown bit or leaf size), LOAM_ERR_MAPPED, LOAM_ERR_NO_MEMORY (tables).
  * Context: task, interrupt.  Locks: the tree's, and the source's.  Cost: one walk per leaf table, one store per leaf.
  */

@@ -36,6 +36,10 @@ enum loam_status loami_check_range(const struct loam_pagetable *tree, uintptr_t 
 	if (!loam_paging_is_canonical(tree->format, va) || !loam_paging_is_canonical(tree->format, range->last) ||
 	    ((va ^ range->last) >> 63) != 0)
 		return LOAM_ERR_OUT_OF_RANGE;
+	/* What is inherited has another tree's lock and another tree's count of tables. */
+	if (tree->inherited_end != 0 && loami_index(va, loami_root_level(tree)) < tree->inherited_end &&
+	    loami_index(range->last, loami_root_level(tree)) >= tree->inherited_first)
+		return LOAM_ERR_OUT_OF_RANGE;
 	return LOAM_OK;
 }
 
@@ -220,6 +224,7 @@ enum loam_status loam_pagetable_inherit(struct loam_pagetable *tree, const struc
 		return LOAM_ERR_INVALID;
 	if (tree->inherited_end != 0)
 		return LOAM_ERR_ALREADY;
+
 	enum loam_status status = loami_check_range(tree, va, npages, &range);
 
 	if (status != LOAM_OK)
