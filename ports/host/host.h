@@ -74,6 +74,42 @@ void host_wait(struct host_machine *machine, unsigned int cpu);
 /* What loam_port_task() says on the calling CPU from now on. */
 void host_set_task(const struct loam_task *task);
 
+/* ---- interrupts -------------------------------------------------------------------------------------------------------------
+ *
+ * An interrupt is a function run on the thread that is the CPU, at an interrupt point: wherever interrupts are unmasked, a CPU pins or spins, and, in the library's
+ * -DLOAM_POINTS build, at every atomic access. Never while the CPU has them masked. Handlers run with interrupts on, up to two deep, and
+ * loam_port_context() says LOAM_CONTEXT_INTERRUPT. A CPU that no thread occupies is halted with interrupts on: its handlers run on its own thread or, where it
+ * has none, on the thread of any CPU of the machine that spins.
+ */
+
+/* Queue an interrupt at a CPU. */
+void host_interrupt(struct host_machine *machine, unsigned int cpu, host_fn fn, void *arg);
+/* Interrupt the calling CPU exactly at its @nth (1, 2 ...) point from now on with interrupts on. One at a time; a handler may arm the next.
+ * cancel: true when it had not been delivered yet. */
+void host_interrupt_at(uint64_t nth, host_fn fn, void *arg);
+bool host_interrupt_cancel(void);
+/**
+ * host_each_point() - run a scenario on the calling CPU with an interrupt at its first point, at its second, and so on to the last.
+ * @scenario: false when something is wrong, which ends in host_fault() with the point's number.   @handler: the interrupt; also gets @context.
+ * @nested: and, for each of these, with a second interrupt of the same kind at each point of the first one's handler.
+ * Return: how many runs had all their interrupts delivered.
+ */
+uint64_t host_each_point(bool (*scenario)(void *context), host_fn handler, void *context, bool nested);
+/* A CPU that leaves interrupts masked for long: nothing is delivered there while it is held. */
+void host_hold(struct host_machine *machine, unsigned int cpu, bool hold);
+
+/* What an IPI runs: for Loam, a function that calls loam_tlb_ipi(). Set before loam_port_ipi() is used. */
+void host_on_ipi(struct host_machine *machine, host_fn fn, void *arg);
+/* What becomes of IPIs: of the @nth from now on, or of all of them with 0. Delayed ones wait for host_ipi_release() or another policy. */
+enum host_ipi_policy { HOST_IPI_DELIVER = 0, HOST_IPI_DROP, HOST_IPI_DELAY, HOST_IPI_DUPLICATE };
+void host_set_ipi_policy(struct host_machine *machine, enum host_ipi_policy policy, uint64_t nth);
+void host_ipi_release(struct host_machine *machine);
+uint64_t host_ipis(struct host_machine *machine);
+
+/* From begin to end, @fn(@arg) interrupts one CPU after the other every so often, by a signal: between any two instructions. For stress. IPIs come by signal too. */
+void host_storm_begin(struct host_machine *machine, unsigned int microseconds, host_fn fn, void *arg);
+void host_storm_end(struct host_machine *machine);
+
 /* ---- what the machine does with text and with the end ------------------------------------------------------------------- */
 
 /**
@@ -81,12 +117,13 @@ void host_set_task(const struct loam_task *task);
  * @on_log: true when it has taken the text; else the text goes to stdout.
  * @on_panic: may leave by longjmp; when it returns, or is NULL, the message goes to stderr and the program aborts. Only called on threads that host_run() did
  * not start: see there.
- * @on_point: told of each interrupt point, with the address about to be accessed or NULL.
+ * @on_point: told of each atomic access in a -DLOAM_POINTS build, with its address or NULL.   @on_relax: replaces the pause in a spin round.
  */
 struct host_hooks {
 	bool (*on_log)(const char *text, size_t nbytes);
 	void (*on_panic)(enum loam_fatal kind, const char *message);
 	void (*on_point)(const volatile void *where);
+	void (*on_relax)(unsigned int round);
 };
 extern struct host_hooks host_hooks;
 

@@ -168,17 +168,25 @@ unsigned int host_ncpus(const struct host_machine *machine)
 
 /* ---- being a CPU ---------------------------------------------------------------------------------------------------------------- */
 
-static void occupy_locked(struct host_cpu *cpu)
+void host_reset_cpu(struct host_cpu *cpu)
+{
+	cpu->context = LOAM_CONTEXT_TASK;
+	cpu->depth = 0;
+	cpu->armed_at = 0;
+	cpu->masked = false;
+}
+
+void host_occupy_locked(struct host_cpu *cpu)
 {
 	while (cpu->occupied)
 		pthread_cond_wait(&cpu->machine->changed, &cpu->machine->lock);
 	cpu->occupied = true;
-	cpu->masked = false;
-	cpu->context = LOAM_CONTEXT_TASK;
+	cpu->occupant = pthread_self();
+	host_reset_cpu(cpu);
 	host_this = cpu;
 }
 
-static void vacate_locked(struct host_cpu *cpu)
+void host_vacate_locked(struct host_cpu *cpu)
 {
 	cpu->occupied = false;
 	cpu->catcher = NULL;
@@ -192,8 +200,9 @@ void host_enter(struct host_machine *machine, unsigned int cpu)
 		host_fault("no CPU %u", cpu);
 	host_leave();
 	pthread_mutex_lock(&machine->lock);
-	occupy_locked(&machine->cpus[cpu]);
+	host_occupy_locked(&machine->cpus[cpu]);
 	pthread_mutex_unlock(&machine->lock);
+	host_deliver(host_this);
 }
 
 void host_leave(void)
@@ -202,8 +211,9 @@ void host_leave(void)
 
 	if (cpu == NULL)
 		return;
+	cpu->masked = true;
 	pthread_mutex_lock(&cpu->machine->lock);
-	vacate_locked(cpu);
+	host_vacate_locked(cpu);
 	pthread_mutex_unlock(&cpu->machine->lock);
 }
 
@@ -231,15 +241,25 @@ static void run_caught(struct host_cpu *cpu, host_fn fn, void *arg)
 		cpu->catcher = &here;
 		fn(arg);
 	}
+	host_return_loan();
 	cpu->catcher = outer;
-	cpu->masked = false;
-	cpu->context = LOAM_CONTEXT_TASK;
+	host_reset_cpu(cpu);
 }
 
 void host_stop_here(struct host_cpu *cpu)
 {
 	if (cpu->catcher != NULL)
 		longjmp(*cpu->catcher, 1);
+}
+
+/* What a CPU's own thread was woken for: interrupts, work or both. */
+static void wake(void *arg)
+{
+	struct host_interrupt *job = arg;
+
+	host_deliver(host_this);
+	if (job->fn != NULL)
+		job->fn(job->arg);
 }
 
 static void *cpu_thread(void *arg)
@@ -249,31 +269,53 @@ static void *cpu_thread(void *arg)
 
 	pthread_mutex_lock(&machine->lock);
 	while (!cpu->quit) {
-		if (cpu->work == NULL) {
+		if (cpu->work == NULL && (cpu->occupied || !host_has_interrupt(cpu))) {
 			pthread_cond_wait(&machine->changed, &machine->lock);
 			continue;
 		}
-		occupy_locked(cpu);
+		struct host_interrupt job;
+
+		host_occupy_locked(cpu);
+		job = (struct host_interrupt){cpu->work, cpu->work_arg};
 		pthread_mutex_unlock(&machine->lock);
-		run_caught(cpu, cpu->work, cpu->work_arg);
+		run_caught(cpu, wake, &job);
+		cpu->masked = true;
 		pthread_mutex_lock(&machine->lock);
-		cpu->work = NULL;
-		vacate_locked(cpu);
+		if (job.fn != NULL)
+			cpu->work = NULL;
+		host_vacate_locked(cpu);
 	}
 	pthread_mutex_unlock(&machine->lock);
 	return NULL;
 }
 
+static void wait_idle(struct host_cpu *cpu)
+{
+	struct host_machine *machine = cpu->machine;
+	bool masked = host_lock(machine);
+
+	while (cpu->work != NULL) {
+		if (!masked && host_this != NULL && host_has_interrupt(host_this)) {
+			host_unlock(machine, masked);
+			host_deliver(host_this);
+			masked = host_lock(machine);
+			continue;
+		}
+		pthread_cond_wait(&machine->changed, &machine->lock);
+	}
+	host_unlock(machine, masked);
+}
+
 void host_send(struct host_machine *machine, unsigned int cpu_index, host_fn fn, void *arg)
 {
 	struct host_cpu *cpu;
+	bool masked;
 
 	if (cpu_index >= machine->ncpus || &machine->cpus[cpu_index] == host_this)
 		host_fault("CPU %u cannot be sent work by CPU %u", cpu_index, loam_port_cpu());
 	cpu = &machine->cpus[cpu_index];
-	pthread_mutex_lock(&machine->lock);
-	while (cpu->work != NULL)
-		pthread_cond_wait(&machine->changed, &machine->lock);
+	wait_idle(cpu);
+	masked = host_lock(machine);
 	cpu->work_arg = arg;
 	cpu->work = fn;
 	if (!cpu->has_thread) {
@@ -282,15 +324,7 @@ void host_send(struct host_machine *machine, unsigned int cpu_index, host_fn fn,
 		cpu->has_thread = true;
 	}
 	pthread_cond_broadcast(&machine->changed);
-	pthread_mutex_unlock(&machine->lock);
-}
-
-static void wait_idle(struct host_cpu *cpu)
-{
-	pthread_mutex_lock(&cpu->machine->lock);
-	while (cpu->work != NULL)
-		pthread_cond_wait(&cpu->machine->changed, &cpu->machine->lock);
-	pthread_mutex_unlock(&cpu->machine->lock);
+	host_unlock(machine, masked);
 }
 
 static void wait_all_idle(struct host_machine *machine)

@@ -63,4 +63,6 @@ void host_point(const volatile void *where)
 {
 	if (host_hooks.on_point != NULL)
 		host_hooks.on_point(where);
+	if (host_this != NULL)
+		host_interrupt_point(host_this);
 }

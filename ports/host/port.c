@@ -29,19 +29,18 @@ void loam_port_panic(enum loam_fatal kind, const char *message)
 	if (cpu != NULL && cpu->catcher != NULL) {
 		struct host_machine *machine = cpu->machine;
 
-		pthread_mutex_lock(&machine->lock);
+		host_lock(machine);
 		if (!atomic_load(&machine->stopped)) {
 			machine->panic_kind = kind;
 			snprintf(machine->panic_text, sizeof(machine->panic_text), "%s", message);
 			atomic_store(&machine->stopped, true);
 		}
-		pthread_mutex_unlock(&machine->lock);
+		host_unlock(machine, true);
 		host_stop_here(cpu);
 	}
-	if (cpu != NULL) {
-		cpu->masked = false;
-		cpu->context = LOAM_CONTEXT_TASK;
-	}
+	host_return_loan();
+	if (host_this != NULL)
+		host_reset_cpu(host_this);
 	if (host_hooks.on_panic != NULL)
 		host_hooks.on_panic(kind, message);
 	fprintf(stderr, "%s: %s\n", kind == LOAM_FATAL_MISUSE ? "misuse" : "corruption", message);
@@ -67,6 +66,8 @@ void loam_port_irq_restore(unsigned long state)
 	if (cpu == NULL)
 		return;
 	cpu->masked = state != 0;
+	if (state == 0)
+		host_interrupt_point(cpu);
 }
 
 unsigned int loam_port_cpu(void)
@@ -81,9 +82,13 @@ void loam_port_relax(unsigned int round)
 {
 	struct host_cpu *cpu = host_this;
 
-	if (cpu != NULL && atomic_load_explicit(&cpu->machine->stopped, memory_order_relaxed))
-		host_stop_here(cpu);
-	if (round >= 8)
+	if (cpu != NULL) {
+		host_interrupt_point(cpu);
+		host_serve_halted(cpu);
+	}
+	if (host_hooks.on_relax != NULL)
+		host_hooks.on_relax(round);
+	else if (round >= 8)
 		sched_yield();
 }
 
@@ -98,6 +103,8 @@ struct loam_pin loam_port_pin(void)
 		return pin;
 	if (cpu->machine->config.pin_masks)
 		pin.state = loam_port_irq_save();
+	else
+		host_interrupt_point(cpu);
 	pin.cpu = cpu->index;
 	return pin;
 }
@@ -106,8 +113,12 @@ void loam_port_unpin(struct loam_pin pin)
 {
 	struct host_cpu *cpu = host_this;
 
-	if (cpu != NULL && cpu->machine->config.pin_masks)
+	if (cpu == NULL)
+		return;
+	if (cpu->machine->config.pin_masks)
 		loam_port_irq_restore(pin.state);
+	else
+		host_interrupt_point(cpu);
 }
 
 enum loam_context loam_port_context(void)
