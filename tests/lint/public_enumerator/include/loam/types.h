@@ -1,0 +1,1 @@
+enum loam_kind { LOAM_A, KIND_B };

@@ -1,0 +1,4 @@
+static inline int helper(void)
+{
+	return 1;
+}

@@ -1,0 +1,3 @@
+struct frame {
+	int x;
+};
