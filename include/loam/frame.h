@@ -91,7 +91,9 @@ struct loam_frames_config {
 	unsigned int ncpus;
 	unsigned int nzones;
 	struct loam_zone_config zones[LOAM_ZONES_MAX];
-	bool hardened; /* free frames wait in a FIFO before they are reused */
+	bool hardened;            /* free frames wait in a FIFO before they are reused */
+	const uint8_t *cpu_nodes; /* the NUMA node of each CPU; NULL: all on node 0. Read by init only */
+	loam_paddr hotplug_limit; /* memory may be added up to here later, exclusive; 0: none */
 };
 
 /* Private to the frame layer; they live in the metadata. */
@@ -106,12 +108,17 @@ struct loam_shrinker;
  * Fields without a key are written by init alone. (h) by hot-add too, under @policy, published with release. (p) guarded by @policy. (a) atomic.
  */
 struct loam_frames {
-	struct loami_frame_section *sections; /* (h) where the slots of each 128 MiB are */
-	uint64_t nsections;
-	loam_pfn first_pfn; /* sections and cells count from here */
+	struct loami_frame_section *sections; /* (h) 128 MiB each, with the slots of their frames; by number, from 1 */
+	uint32_t *section_numbers;            /* (h) by (pfn - first_pfn) >> 15; 0: no frames there */
+	uint64_t nsections;                   /* entries of section_numbers */
+	loam_pfn first_pfn;
+	uint32_t sections_used; /* (h) */
+	uint32_t sections_max;
+	struct loami_frame_chunk **cells; /* (h) by section and cell: the first chunk there */
+	struct loami_frame_chunk *lowest; /* (h) chunks in order of address */
+	uint64_t *tops;                   /* the domains' bitmaps */
 	struct loami_frame_cpu *cpus;
-	struct loami_frame_chunk **cells; /* (h) the first chunk of each 2^cell_order frames */
-	uint64_t ncells;
+	struct loam_slot *nobody;          /* the slot of no frame */
 	struct loami_frame_chunk **chunks; /* (h) by number */
 	uint32_t nchunks;                  /* (h) */
 	uint32_t chunks_max;
@@ -122,7 +129,8 @@ struct loam_frames {
 	unsigned int nzones;
 	unsigned int nnodes;
 	unsigned int cell_order;
-	uint32_t ready; /* (a) */
+	unsigned int cell_shift; /* cell_order, at most a section's */
+	uint32_t ready;          /* (a) */
 	bool hardened;
 	uint8_t search[LOAM_NODES_MAX][LOAM_ZONES_MAX * LOAM_NODES_MAX]; /* domains in the order a node tries them */
 	struct loam_zone_config zones[LOAM_ZONES_MAX];
@@ -142,8 +150,13 @@ struct loam_frames {
 	uint64_t range_failures;               /* (a) */
 	uint64_t failures[LOAM_ORDER_MAX + 1]; /* (a) */
 	uint32_t saturation_said;              /* (a) */
-	struct loam_lock policy;
-	struct loam_shrinker *shrinkers; /* (p) */
+	uint64_t zone_low[LOAM_ZONES_MAX];     /* (a) frames */
+	uint64_t zone_min[LOAM_ZONES_MAX];     /* (a) */
+	uint64_t zone_reserve[LOAM_ZONES_MAX]; /* (a) */
+	struct loam_lock policy;               /* hot-plug, one at a time */
+	uint32_t shrinking;                    /* (a) guards shrinkers */
+	struct loam_shrinker *shrinkers;
+	uint64_t shrunk_in_vain; /* (a) 1 + moves when shrinkers last found nothing */
 };
 
 /* What a frame is for (SPEC F3). */
@@ -303,6 +316,17 @@ struct loam_shrinker {
 };
 LOAM_NODISCARD enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
 LOAM_NODISCARD enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
+
+/* What a zone keeps, in frames; all but low is 0 at first, and then an allocation fails only when no frame is free at all.
+ * @low: below it shrinkers run.  @min: for use_reserve allocations only; at most @low.
+ * @reserve: on top of @min, left to allocations that cannot use a higher zone. */
+struct loam_zone_watermarks {
+	uint64_t low;
+	uint64_t min;
+	uint64_t reserve;
+};
+LOAM_NODISCARD enum loam_status loam_frame_set_watermarks(struct loam_frames *frames, unsigned int zone,
+							  const struct loam_zone_watermarks *marks);
 
 /* Counts in frames; consistent when read at rest. */
 struct loam_zone_stats {

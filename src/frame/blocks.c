@@ -33,30 +33,38 @@ static uint32_t next_chunk(const uint64_t *top, uint32_t from, uint32_t end)
 	return end;
 }
 
+/* What to do in a chunk, and where its result goes. */
 enum source { FROM_PARTIAL, FROM_WHOLE, FROM_OTHER };
+struct search {
+	enum source source;
+	unsigned int type;
+	unsigned int order;
+	struct loami_claimed *claimed; /* NULL: take 2^order frames */
+	unsigned int most;
+	loam_pfn first;
+};
 
-static loam_pfn take_here(struct loam_frames *frames, struct loami_frame_chunk *chunk, enum source source,
-			  unsigned int type, unsigned int order)
+static bool search_locked(struct loam_frames *frames, struct loami_frame_chunk *chunk, struct search *search)
 {
-	unsigned long irq = loami_lock_irq(&chunk->lock);
-	loam_pfn pfn;
+	unsigned int type = search->source == FROM_OTHER ? search->type ^ 1 : search->type;
 
-	if (source == FROM_PARTIAL)
-		pfn = loami_chunk_take_partial(frames, chunk, type, order);
-	else if (source == FROM_OTHER)
-		pfn = loami_chunk_take_partial(frames, chunk, type ^ 1, order);
-	else if (order < LOAM_BLOCK_ORDER)
-		pfn = loami_chunk_take_whole(frames, chunk, type, order);
+	if (search->claimed)
+		return search->source == FROM_WHOLE
+			       ? loami_chunk_claim_whole(frames, chunk, type, search->claimed, search->most)
+			       : loami_chunk_claim_partial(frames, chunk, type, search->claimed, search->most);
+	if (search->source != FROM_WHOLE)
+		search->first = loami_chunk_take_partial(frames, chunk, type, search->order);
+	else if (search->order < LOAM_BLOCK_ORDER)
+		search->first = loami_chunk_take_whole(frames, chunk, type, search->order);
 	else
-		pfn = loami_chunk_take_blocks(frames, chunk, type, UINT64_C(1) << (order - LOAM_BLOCK_ORDER),
-					      UINT64_C(1) << (order - LOAM_BLOCK_ORDER));
-	loami_unlock_irq(&chunk->lock, irq);
-	return pfn;
+		search->first =
+			loami_chunk_take_blocks(frames, chunk, type, UINT64_C(1) << (search->order - LOAM_BLOCK_ORDER),
+						UINT64_C(1) << (search->order - LOAM_BLOCK_ORDER));
+	return search->first != LOAM_PFN_NONE;
 }
 
 /* Search the chunks of a top bitmap from @home on, round to it again. */
-static loam_pfn take_from(struct loam_frames *frames, const uint64_t *top, enum source source, unsigned int type,
-			  unsigned int order, uint32_t *home)
+static bool search_top(struct loam_frames *frames, const uint64_t *top, struct search *search, uint32_t *home)
 {
 	uint32_t n = loami_load_acquire(&frames->nchunks);
 	uint32_t start = *home < n ? *home : 0;
@@ -66,15 +74,18 @@ static loam_pfn take_from(struct loam_frames *frames, const uint64_t *top, enum 
 
 		for (uint32_t c = next_chunk(top, half == 0 ? start : 0, end); c < end;
 		     c = next_chunk(top, c + 1, end)) {
-			loam_pfn pfn = take_here(frames, frames->chunks[c], source, type, order);
+			struct loami_frame_chunk *chunk = frames->chunks[c];
+			unsigned long irq = loami_lock_irq(&chunk->lock);
+			bool found = search_locked(frames, chunk, search);
 
-			if (pfn != LOAM_PFN_NONE) {
+			loami_unlock_irq(&chunk->lock, irq);
+			if (found) {
 				*home = c;
-				return pfn;
+				return true;
 			}
 		}
 	}
-	return LOAM_PFN_NONE;
+	return false;
 }
 
 static bool wanted_domain(const struct loam_frames *frames, const struct loami_frame_want *want, unsigned int d)
@@ -90,31 +101,89 @@ static loam_pfn take_huge(struct loam_frames *frames, unsigned int order, const 
 	return loami_blocks_take_run(frames, UINT64_C(1) << order, &where, want);
 }
 
-loam_pfn loami_blocks_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want)
+/* Domain by domain: a partly used block of the type, a whole one, a partly used one of the other type. */
+static bool search_domains(struct loam_frames *frames, const struct loami_frame_want *want, struct search *search)
 {
-	const uint8_t *search = frames->search[preferred_node(frames, want)];
-	unsigned int cpu = loam_port_cpu();
-	uint32_t scratch = 0, home, was;
-	loam_pfn pfn = LOAM_PFN_NONE;
+	const uint8_t *order = frames->search[preferred_node(frames, want)];
+	unsigned int cpu = loam_port_cpu(), n = loami_load_acquire(&frames->ndomains);
+	uint32_t home = cpu < frames->ncpus ? loami_load_relaxed(&frames->cpus[cpu].home) : 0, was = home;
+	bool found = false;
 
-	if (order > frames->cell_order)
-		return take_huge(frames, order, want);
-	home = was = cpu < frames->ncpus ? loami_load_relaxed(&frames->cpus[cpu].home) : scratch;
-	for (unsigned int i = 0; i < frames->ndomains && pfn == LOAM_PFN_NONE; i++) {
-		struct loami_frame_domain *domain = &frames->domains[search[i]];
+	for (unsigned int i = 0; i < n && !found; i++) {
+		struct loami_frame_domain *domain = &frames->domains[order[i]];
 
-		if (!wanted_domain(frames, want, search[i]))
+		if (!wanted_domain(frames, want, order[i]) ||
+		    !loami_zone_allows(frames, domain->zone, want,
+				       search->claimed ? search->most : UINT64_C(1) << search->order))
 			continue;
-		if (order < LOAM_BLOCK_ORDER)
-			pfn = take_from(frames, domain->partial[want->type], FROM_PARTIAL, want->type, order, &home);
-		if (pfn == LOAM_PFN_NONE)
-			pfn = take_from(frames, domain->whole, FROM_WHOLE, want->type, order, &home);
-		if (pfn == LOAM_PFN_NONE && order < LOAM_BLOCK_ORDER)
-			pfn = take_from(frames, domain->partial[want->type ^ 1], FROM_OTHER, want->type, order, &home);
+		search->source = FROM_PARTIAL;
+		found = search->order < LOAM_BLOCK_ORDER &&
+			search_top(frames, domain->partial[want->type], search, &home);
+		if (!found) {
+			search->source = FROM_WHOLE;
+			found = search_top(frames, domain->whole, search, &home);
+		}
+		if (!found && search->order < LOAM_BLOCK_ORDER) {
+			search->source = FROM_OTHER;
+			found = search_top(frames, domain->partial[want->type ^ 1], search, &home);
+		}
 	}
 	if (home != was && cpu < frames->ncpus)
 		loami_store_relaxed(&frames->cpus[cpu].home, home);
-	return pfn;
+	return found;
+}
+
+loam_pfn loami_blocks_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want)
+{
+	struct search search = {.type = want->type, .order = order};
+
+	if (order > frames->cell_order)
+		return take_huge(frames, order, want);
+	return search_domains(frames, want, &search) ? search.first : LOAM_PFN_NONE;
+}
+
+bool loami_blocks_claim(struct loam_frames *frames, const struct loami_frame_want *want, struct loami_claimed *claimed,
+			unsigned int most)
+{
+	struct search search = {.type = want->type, .claimed = claimed, .most = most};
+
+	return search_domains(frames, want, &search);
+}
+
+/* Frames of one chunk in a row are put in one hold of its lock. */
+void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, unsigned int n, unsigned int order)
+{
+	struct loami_frame_chunk *chunk = NULL;
+	unsigned long irq = 0;
+	uint64_t put = 0;
+
+	if (n == 0)
+		return;
+	if (order > frames->cell_order) {
+		for (unsigned int i = 0; i < n; i++)
+			loami_blocks_put(frames, firsts[i], UINT64_C(1) << order);
+		return;
+	}
+	for (unsigned int i = 0; i < n; i++) {
+		if (!chunk || firsts[i] < chunk->start || firsts[i] >= chunk->end) {
+			if (chunk) {
+				loami_chunk_count(frames, chunk, put);
+				loami_unlock_irq(&chunk->lock, irq);
+			}
+			chunk = loami_chunk_of(frames, firsts[i]);
+			irq = loami_lock_irq(&chunk->lock);
+			put = 0;
+		}
+		if (order == 0) {
+			loami_chunk_put_one(frames, chunk, firsts[i] - chunk->base);
+			put++;
+		} else {
+			loami_chunk_put(frames, chunk, firsts[i] - chunk->base, UINT64_C(1) << order);
+		}
+	}
+	loami_chunk_count(frames, chunk, put);
+	loami_unlock_irq(&chunk->lock, irq);
+	(void)loami_fetch_add(&frames->moves, 1);
 }
 
 /* ---- ranges ------------------------------------------------------------------------------------------------------------------------------- */
@@ -173,17 +242,13 @@ bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_
 /* The chunk that holds @pfn or the first one above it; NULL when there is none. */
 static struct loami_frame_chunk *chunk_from(const struct loam_frames *frames, loam_pfn pfn)
 {
-	uint64_t index = pfn > frames->first_pfn ? (pfn - frames->first_pfn) >> frames->cell_order : 0;
+	struct loami_frame_chunk *chunk = loami_chunk_of(frames, pfn);
 
-	for (; index < frames->ncells; index++) {
-		struct loami_frame_chunk *chunk = loami_load_acquire(&frames->cells[index]);
-
-		while (chunk && chunk->end <= pfn)
-			chunk = loami_load_acquire(&chunk->next);
-		if (chunk)
-			return chunk;
-	}
-	return NULL;
+	if (chunk)
+		return chunk;
+	for (chunk = loami_load_acquire(&frames->lowest); chunk && chunk->end <= pfn;)
+		chunk = loami_load_acquire(&chunk->above);
+	return chunk;
 }
 
 /* First frame >= @pfn that is free in a chunk of an allowed zone; LOAM_PFN_NONE when there is none below @limit. */

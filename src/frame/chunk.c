@@ -282,6 +282,12 @@ void loami_chunk_take(struct loam_frames *frames, struct loami_frame_chunk *chun
 	free_sub(domain, chunk, n);
 }
 
+LOAM_NORETURN static void twice_free(const struct loami_frame_chunk *chunk, uint64_t b)
+{
+	loami_corrupt("loam: frame: block at 0x%llx: a frame goes free that its bitmap has as free",
+		      (unsigned long long)(chunk->base + b * LOAM_BLOCK_FRAMES) << LOAM_PAGE_SHIFT);
+}
+
 void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n)
 {
 	struct loami_frame_domain *domain = &frames->domains[chunk->domain];
@@ -305,6 +311,93 @@ void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk
 		count_set(domain, chunk, b, chunk->counts[b] + (unsigned int)(to - from));
 	}
 	free_add(domain, chunk, n);
+}
+
+void loami_chunk_count(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t n)
+{
+	free_add(&frames->domains[chunk->domain], chunk, n);
+}
+
+void loami_chunk_put_one(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset)
+{
+	uint64_t b = offset / LOAM_BLOCK_FRAMES, w = offset % LOAM_BLOCK_FRAMES / 64;
+	uint64_t bit = UINT64_C(1) << (offset % 64), word = chunk->rows[b][w];
+	unsigned int count = chunk->counts[b] + 1u;
+
+	LOAMI_ASSERT(loami_lock_held(&chunk->lock));
+	if (LOAMI_UNLIKELY((word & bit) != 0))
+		twice_free(chunk, b);
+	chunk->rows[b][w] = word | bit;
+	/* Most often a partial block stays one, and nothing but the count changes. */
+	if (LOAMI_LIKELY(count != 1 && count != LOAM_BLOCK_FRAMES))
+		chunk->counts[b] = (uint16_t)count;
+	else
+		count_set(&frames->domains[chunk->domain], chunk, b, count);
+	chunk->run_order = LOAM_BLOCK_ORDER - 1;
+}
+
+/* Move up to @most frames of block b. */
+static void claim_row(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t b,
+		      struct loami_claimed *claimed, unsigned int most)
+{
+	struct loami_frame_domain *domain = &frames->domains[chunk->domain];
+	uint64_t *row = chunk->rows[b];
+	unsigned int n = chunk->counts[b];
+
+	claimed->base = chunk->base + b * LOAM_BLOCK_FRAMES;
+	claimed->zone = chunk->zone;
+	if (n <= most) {
+		for (unsigned int w = 0; w < ROW_WORDS; w++) {
+			claimed->row[w] = row[w];
+			row[w] = 0;
+		}
+	} else {
+		n = 0;
+		for (unsigned int w = 0; w < ROW_WORDS && n < most; w++) {
+			uint64_t taken = row[w];
+			unsigned int ones = loami_popcount64(taken);
+
+			for (; ones > most - n; ones--)
+				taken &= ~(UINT64_C(1) << loami_log2_floor(taken));
+			claimed->row[w] = taken;
+			row[w] &= ~taken;
+			n += ones;
+		}
+	}
+	claimed->left = n;
+	count_set(domain, chunk, b, chunk->counts[b] - n);
+	free_sub(domain, chunk, n);
+}
+
+static int first_one(const uint64_t *words)
+{
+	for (unsigned int w = 0; w < CHUNK_WORDS; w++)
+		if (words[w] != 0)
+			return (int)(w * 64 + loami_ctz64(words[w]));
+	return -1;
+}
+
+bool loami_chunk_claim_partial(struct loam_frames *frames, struct loami_frame_chunk *chunk, unsigned int type,
+			       struct loami_claimed *claimed, unsigned int most)
+{
+	int b = chunk->npartial[type] == 0 ? -1 : first_one(chunk->partial[type]);
+
+	if (b < 0)
+		return false;
+	claim_row(frames, chunk, (unsigned int)b, claimed, most);
+	return true;
+}
+
+bool loami_chunk_claim_whole(struct loam_frames *frames, struct loami_frame_chunk *chunk, unsigned int type,
+			     struct loami_claimed *claimed, unsigned int most)
+{
+	int b = chunk->nwhole == 0 ? -1 : first_one(chunk->whole);
+
+	if (b < 0)
+		return false;
+	type_set(chunk, (unsigned int)b, type);
+	claim_row(frames, chunk, (unsigned int)b, claimed, most);
+	return true;
 }
 
 static enum loam_status wrong(const struct loami_frame_chunk *chunk, uint64_t b, const char *what)

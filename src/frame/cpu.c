@@ -1,49 +1,108 @@
-/* frame/cpu.c: CPUs that come and go, and memory pressure. */
+/* frame/cpu.c: CPUs that come and go, and the search of their caches when nothing else is left.
+ *
+ * 1 The last frame. A search that found nothing has looked at every chunk, then drains CPUs, whose frames are then in the blocks. It may still have missed a
+ *   frame that moved meanwhile: returns to the blocks change frames->moves; a run being gathered shows in in_flight; what a CPU handed out since changes
+ *   its count of allocations, or shows in its busy byte, which is cleared with release after the count. If none of them moved, there was a moment at which
+ *   no frame was free.
+ * 5 Bounds: for one frame of any zone the search goes on as long as others succeed meanwhile. Anything narrower gives up after NARROW_TRIES rounds, since what
+ *   moves may be of no use to it. A CPU that stays busy, because it was interrupted there, is waited for TRIES rounds at most: it may be waiting
+ *   for this one.
+ */
 #include "internal.h"
+
+enum { TRIES = 64, NARROW_TRIES = 8 };
 
 enum loam_status loam_frame_cpu_online(struct loam_frames *frames, unsigned int cpu)
 {
+	unsigned long irq;
+
 	if (loami_load_acquire(&frames->ready) == 0)
 		return LOAM_ERR_NOT_READY;
-	return cpu < frames->ncpus ? LOAM_OK : LOAM_ERR_CPU;
+	if (cpu >= frames->ncpus)
+		return LOAM_ERR_CPU;
+	irq = loami_lock_irq(&frames->cpus[cpu].lock);
+	loami_cpu_size(frames, cpu, true);
+	loami_unlock_irq(&frames->cpus[cpu].lock, irq);
+	return LOAM_OK;
 }
 
 enum loam_status loam_frame_cpu_offline(struct loam_frames *frames, unsigned int cpu)
 {
+	unsigned long irq;
+
 	if (loami_load_acquire(&frames->ready) == 0)
 		return LOAM_ERR_NOT_READY;
-	return cpu < frames->ncpus ? LOAM_OK : LOAM_ERR_CPU;
+	if (cpu >= frames->ncpus)
+		return LOAM_ERR_CPU;
+	irq = loami_lock_irq(&frames->cpus[cpu].lock);
+	loami_cpu_size(frames, cpu, false);
+	loami_unlock_irq(&frames->cpus[cpu].lock, irq);
+	(void)loami_cpu_drain(frames, cpu);
+	return LOAM_OK;
 }
 
 void loam_frame_drain(struct loam_frames *frames)
 {
-	(void)frames;
+	if (loami_load_acquire(&frames->ready) == 0)
+		return;
+	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
+		(void)loami_cpu_drain(frames, cpu);
 }
 
-enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker)
+uint64_t loami_frame_moment(const struct loam_frames *frames)
 {
-	unsigned long irq;
+	uint64_t moment = loami_load_acquire(&frames->moves) + loami_load_acquire(&frames->allocs);
 
-	if (!shrinker || !shrinker->shrink)
-		return LOAM_ERR_INVALID;
-	irq = loami_lock_irq(&frames->policy);
-	shrinker->next = frames->shrinkers;
-	frames->shrinkers = shrinker;
-	loami_unlock_irq(&frames->policy, irq);
-	return LOAM_OK;
+	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
+		moment += loami_load_acquire(&frames->cpus[cpu].allocs);
+	return moment;
 }
 
-enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker)
+/* Parked frames that could serve, back to the blocks. For a single frame the first CPU that has some is enough. */
+static uint64_t gather(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want)
 {
-	unsigned long irq = loami_lock_irq(&frames->policy);
-	struct loam_shrinker **link = &frames->shrinkers;
+	unsigned int self = loam_port_cpu();
+	uint64_t got = 0;
 
-	while (*link && *link != shrinker)
-		link = &(*link)->next;
-	if (*link)
-		*link = shrinker->next;
-	else
-		shrinker = NULL;
-	loami_unlock_irq(&frames->policy, irq);
-	return shrinker ? LOAM_OK : LOAM_ERR_NOT_FOUND;
+	for (unsigned int i = 0; i < frames->ncpus && (npages > 1 || got == 0); i++) {
+		unsigned int cpu = (self + i) % frames->ncpus;
+
+		if (want->zones == frames->nzones || loami_cpu_parked(frames, cpu, 0, want->zones) != 0)
+			got += loami_cpu_drain(frames, cpu);
+	}
+	return got;
+}
+
+static bool others_busy(const struct loam_frames *frames)
+{
+	unsigned int self = loam_port_cpu();
+
+	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
+		if (cpu != self && loami_load_acquire(&frames->cpus[cpu].busy) != 0)
+			return true;
+	return false;
+}
+
+bool loami_frame_look_again(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want,
+			    uint64_t before, unsigned int *tries)
+{
+	bool narrow = npages > 1 || want->zones != frames->nzones;
+	bool busy;
+
+	if (loami_load_acquire(&frames->in_flight) != 0) {
+		loam_port_relax(0);
+		return true;
+	}
+	if (narrow && ++*tries > NARROW_TRIES)
+		return false;
+	if (gather(frames, npages, want) != 0)
+		return true;
+	busy = others_busy(frames);
+	if (loami_frame_moment(frames) != before)
+		return true;
+	if (busy && ++*tries <= TRIES) {
+		loam_port_relax(*tries);
+		return true;
+	}
+	return ++*tries <= TRIES && loami_frame_shrink(frames, npages, want);
 }

@@ -32,7 +32,8 @@ enum {
 	ROW_WORDS = 8,
 	CHUNK_BLOCKS = 512, /* at most */
 	CHUNK_WORDS = CHUNK_BLOCKS / 64,
-	DOMAINS_MAX = LOAM_ZONES_MAX * LOAM_NODES_MAX,
+	SECTIONS_MAX = 1 << 17, /* what a frame's index can name */
+	FIFO_FRAMES = 256,      /* hardened: a freed frame waits for this many more frees on its CPU */
 };
 
 /* Who moves with whom: blocks are of one of these types. */
@@ -41,6 +42,7 @@ enum loami_frame_type { TYPE_UNMOVABLE = 0, TYPE_MOVABLE = 1, TYPE_COUNT };
 /* loam_slot.state: what a frame is for good. */
 #define STATE_HOLE 1u        /* no RAM: a slot only because its section's slots are one run */
 #define STATE_RESERVED 2u    /* RAM in use for good, unless it is released */
+#define STATE_UNPARKED 8u    /* of a small zone that others fall back on: goes to the blocks at once */
 #define STATE_QUARANTINED 4u /* poisoned, or in a block with such a frame; stays claimed for ever */
 
 /* Refcounts that are no counts. A claimed frame is owned and not yet published: its owner is filling its slot in and zeroing it. */
@@ -58,11 +60,15 @@ _Static_assert(offsetof(struct loam_slot, aux) == 44 && offsetof(struct loam_slo
 _Static_assert(sizeof(struct loam_frame_vtable) == 64, "SPEC F10");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the claim reads refcount as the low half");
 
-/* Slots of the frames [start, end) of a section; slot of pfn = slots + pfn * 64, modulo 2^64. end is 0 where there is no RAM. */
+/* 128 MiB that hold some RAM. Numbered densely from 1 in the order found; number 0 is a section without frames, but with one slot that is never unused.
+ * A frame's index, 32 bits, is its section's number << 15 | its offset: what magazines keep. 2^32 frames are 16 TiB of RAM, wherever it lies. */
 struct loami_frame_section {
-	uintptr_t slots;
-	uint32_t start; /* within the section */
+	uintptr_t slots; /* of offset 0, modulo 2^64 */
+	loam_pfn base;
+	uint32_t start; /* the offsets that have slots */
 	uint32_t count;
+	struct loami_frame_chunk *
+		*cells; /* by offset >> min(cell_order, SECTION_SHIFT): the first chunk with frames there */
 };
 
 /* A chunk. Everything below the lock is guarded by it. */
@@ -76,7 +82,7 @@ struct loami_frame_chunk {
 	loam_pfn base; /* of block 0: start rounded down to a block */
 	loam_pfn start;
 	loam_pfn end;
-	struct loami_frame_chunk *next; /* in the same cell, higher */
+	struct loami_frame_chunk *above; /* the next in order of address */
 	uint64_t (*rows)[ROW_WORDS];
 	uint16_t *counts;
 	uint32_t nblocks;
@@ -100,13 +106,69 @@ struct loami_frame_domain {
 	uint64_t free; /* (atomic) frames in the blocks of its chunks */
 };
 
+/* A magazine: free frames, or free blocks of one order, parked on a CPU. A cell is {index, generation}: the frame is here exactly as long as its slot says
+ * {UNUSED, that generation}; a claim by anybody makes every copy of the cell stale. So a cell can be taken by its owner and by a thief at once, and the swap on
+ * the slot decides. Only the owner, busy, writes top and cells, but that a thief turns cells it took into CELL_NONE. magazine.c has the proof. */
+struct loami_magazine {
+	uint32_t top;   /* cells in use */
+	uint16_t limit; /* 0: the CPU is offline, or the machine too small for these */
+	uint8_t order;
+	uint8_t type;
+};
+
+/* They follow it. */
+static inline uint64_t *loami_cells(struct loami_magazine *magazine)
+{
+	return (uint64_t *)(void *)((char *)magazine + sizeof(*magazine));
+}
+
+enum {
+	MAGAZINE_CELLS = 127, /* a magazine is 1 KiB */
+	MAGAZINE_CELLS_3 = 15,
+	MAGAZINE_CELLS_9 = 7,
+	REFILL = 64, /* frames at a time */
+};
+
+/* One type's claimed block: what is left of a row that this CPU took out of a chunk whole. Guarded by the CPU's lock. */
+struct loami_claimed {
+	uint64_t row[ROW_WORDS];
+	loam_pfn base;
+	uint32_t left; /* ones in row */
+	uint32_t zone;
+};
+
+struct loami_magazine0 {
+	struct loami_magazine head;
+	uint64_t cells[MAGAZINE_CELLS];
+};
+struct loami_magazine3 {
+	struct loami_magazine head;
+	uint64_t cells[MAGAZINE_CELLS_3];
+};
+struct loami_magazine9 {
+	struct loami_magazine head;
+	uint64_t cells[MAGAZINE_CELLS_9];
+};
+
+/* What a CPU keeps. Its own fast paths write it while busy; others read top and cells under the lock. */
 struct loami_frame_cpu {
 	uint8_t busy;
 	uint8_t node;
-	uint32_t home;   /* chunk number where the last search ended */
-	uint64_t allocs; /* frames handed out */
+	bool claims;     /* the machine is large enough for claimed blocks */
+	uint32_t home;   /* (atomic) chunk number where the last search ended */
+	uint64_t allocs; /* (atomic) frames this CPU's fast paths handed out */
+	struct loam_lock lock;
+	struct loami_claimed claimed[TYPE_COUNT];
+	uint64_t *fifo; /* hardened: the last frees, pfns; LOAM_PFN_NONE where empty. Guarded by the lock */
+	uint32_t fifo_next;
 	struct loam_frame_failure failure;
+	struct loami_magazine9 blocks;
+	struct loami_magazine3 runs[TYPE_COUNT];
+	struct loami_magazine0 singles[TYPE_COUNT];
+	struct loami_magazine0 zeroed[TYPE_COUNT];
 } __attribute__((aligned(LOAM_CPU_ALIGN)));
+
+_Static_assert(sizeof(struct loami_magazine0) == 1024 && sizeof(struct loami_magazine3) == 128, "strides are shifts");
 
 /* How an allocation is to be made, decoded from its options. */
 struct loami_frame_want {
@@ -118,6 +180,18 @@ struct loami_frame_want {
 	bool reclaim;
 	bool reserve;
 };
+
+/* ---- policy.c --------------------------------------------------------------------------------------------------------------------------------- */
+
+struct loam_frames;
+/* Free frames of a zone, parked ones included. */
+uint64_t loami_zone_free(const struct loam_frames *frames, unsigned int zone);
+/* May @n frames of the zone go to such an allocation? */
+bool loami_zone_allows(const struct loam_frames *frames, unsigned int zone, const struct loami_frame_want *want,
+		       uint64_t n);
+/* Run shrinkers: for an allocation that would fail; true when something was freed. Before one, when memory is low. */
+bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want);
+void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_want *want);
 
 /* ---- slots ------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -139,25 +213,63 @@ static inline uint32_t loami_word_gen(uint64_t word)
 	return (uint32_t)(word >> 32);
 }
 
+/* The section of any frame number; number 0's, which holds no frame, where there is none. */
+static inline struct loami_frame_section *loami_section_of(const struct loam_frames *frames, loam_pfn pfn)
+{
+	uint64_t index = (pfn - frames->first_pfn) >> SECTION_SHIFT;
+
+	return &frames->sections[LOAMI_LIKELY(index < frames->nsections) ? frames->section_numbers[index] : 0];
+}
+
+static inline uint32_t loami_offset_of(loam_pfn pfn)
+{
+	return (uint32_t)pfn & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+}
+
+static inline struct loam_slot *loami_slot_at(const struct loami_frame_section *section, uint32_t offset)
+{
+	return (struct loam_slot *)(section->slots + (uintptr_t)offset * sizeof(struct loam_slot));
+}
+
 /* Of a frame that has one. */
 static inline struct loam_slot *loami_slot_of(const struct loam_frames *frames, loam_pfn pfn)
 {
-	return (struct loam_slot *)(frames->sections[(pfn - frames->first_pfn) >> SECTION_SHIFT].slots +
-				    (uintptr_t)pfn * sizeof(struct loam_slot));
+	return loami_slot_at(loami_section_of(frames, pfn), loami_offset_of(pfn));
 }
 
 /* Of any number: NULL where there is none. */
 static inline struct loam_slot *loami_slot_find(const struct loam_frames *frames, loam_pfn pfn)
 {
-	uint64_t index = (pfn - frames->first_pfn) >> SECTION_SHIFT;
 	const struct loami_frame_section *section;
 
-	if (LOAMI_UNLIKELY(index >= frames->nsections))
+	if (LOAMI_UNLIKELY(frames->nsections == 0))
 		return NULL;
-	section = &frames->sections[index];
-	if (LOAMI_UNLIKELY((uint32_t)(pfn & ((1u << SECTION_SHIFT) - 1)) - section->start >= section->count))
+	section = loami_section_of(frames, pfn);
+	if (LOAMI_UNLIKELY(loami_offset_of(pfn) - section->start >= section->count))
 		return NULL;
-	return (struct loam_slot *)(section->slots + (uintptr_t)pfn * sizeof(struct loam_slot));
+	return loami_slot_at(section, loami_offset_of(pfn));
+}
+
+/* A frame's index, and back. */
+static inline uint32_t loami_index_of(const struct loam_frames *frames, loam_pfn pfn)
+{
+	return (uint32_t)(loami_section_of(frames, pfn) - frames->sections) << SECTION_SHIFT | loami_offset_of(pfn);
+}
+static inline struct loami_frame_section *loami_index_section(const struct loam_frames *frames, uint32_t index)
+{
+	return &frames->sections[index >> SECTION_SHIFT];
+}
+
+/* Cells. The slot that CELL_NONE names has generation 1, so that it looks like a frame somebody else has taken. */
+#define CELL_NONE UINT64_C(0)
+static inline uint64_t loami_cell_make(uint32_t index, uint64_t word)
+{
+	return (word & UINT64_C(0xffffffff00000000)) | index;
+}
+/* What the slot's word is while the cell is good. */
+static inline uint64_t loami_cell_word(uint64_t cell)
+{
+	return cell | REF_UNUSED;
 }
 
 /* ---- chunk.c: one chunk, its lock held ------------------------------------------------------------------------------------------------------ */
@@ -165,14 +277,14 @@ static inline struct loam_slot *loami_slot_find(const struct loam_frames *frames
 /* The chunk of a frame, NULL where there is none. No lock needed. */
 static inline struct loami_frame_chunk *loami_chunk_of(const struct loam_frames *frames, loam_pfn pfn)
 {
-	uint64_t index = (pfn - frames->first_pfn) >> frames->cell_order;
+	const struct loami_frame_section *section = loami_section_of(frames, pfn);
 	struct loami_frame_chunk *chunk;
 
-	if (index >= frames->ncells)
+	if (section->count == 0)
 		return NULL;
-	chunk = loami_load_acquire(&frames->cells[index]);
+	chunk = loami_load_acquire(&section->cells[loami_offset_of(pfn) >> frames->cell_shift]);
 	while (chunk && pfn >= chunk->end)
-		chunk = loami_load_acquire(&chunk->next);
+		chunk = loami_load_acquire(&chunk->above);
 	return chunk && pfn >= chunk->start ? chunk : NULL;
 }
 
@@ -189,6 +301,14 @@ loam_pfn loami_chunk_take_blocks(struct loam_frames *frames, struct loami_frame_
 bool loami_chunk_is_free(const struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 void loami_chunk_take(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
+/* One frame; the caller adds up what it put and tells free_count(). */
+void loami_chunk_put_one(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset);
+void loami_chunk_count(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t n);
+/* Up to @most frames of a partial block of @type, or of a whole one, into @claimed, which is empty. */
+bool loami_chunk_claim_partial(struct loam_frames *frames, struct loami_frame_chunk *chunk, unsigned int type,
+			       struct loami_claimed *claimed, unsigned int most);
+bool loami_chunk_claim_whole(struct loam_frames *frames, struct loami_frame_chunk *chunk, unsigned int type,
+			     struct loami_claimed *claimed, unsigned int most);
 /* First free (or used) frame at or after @offset; the chunk's end offset when there is none. */
 uint64_t loami_chunk_next(const struct loami_frame_chunk *chunk, uint64_t offset, bool free);
 /* Every invariant of the chunk at rest. Return: LOAM_OK, or LOAM_ERR_INVALID after saying what is wrong. */
@@ -206,23 +326,107 @@ loam_pfn loami_blocks_take_run(struct loam_frames *frames, uint64_t n, const str
 /* Exactly these frames; false when they are not all free, and then nothing is changed. */
 bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_t n);
 
-/* ---- alloc.c, slot.c ------------------------------------------------------------------------------------------------------------------------ */
+/* Many blocks of one order back at once. */
+void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, unsigned int n, unsigned int order);
+/* Up to @most frames of one block into @claimed, which is empty. False when the blocks have none. */
+bool loami_blocks_claim(struct loam_frames *frames, const struct loami_frame_want *want, struct loami_claimed *claimed,
+			unsigned int most);
 
-enum loam_status loami_frame_decode(const struct loam_frames *frames, const struct loam_frame_opts *opts,
-				    struct loami_frame_want *want);
-/* An unused block that is ours alone becomes an owned one; panics when its head is not unused. */
-void loami_frame_claim(struct loam_frames *frames, loam_pfn first, unsigned int order,
-		       const struct loami_frame_want *want);
-/* An owned block whose last reference is gone (its refcount is @refcount, 0 or 1): hooks, then unused or quarantined.
- * Return: true when the caller may put it back. */
-bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
-			uint32_t refcount);
+/* ---- slot.c ----------------------------------------------------------------------------------------------------------------------------------- */
+
 /* A frame got hooks or poison: its 2 MiB block is to be looked at more closely when freed. Asked for all blocks that [first, first + n) touches. */
 void loami_frame_special(struct loam_frames *frames, loam_pfn pfn);
 bool loami_frame_is_special(const struct loam_frames *frames, loam_pfn first, uint64_t n);
 void loami_frame_run_hooks(struct loam_frames *frames, loam_pfn first, uint64_t n);
+/* An owned block out of use for good. */
+void loami_frame_quarantine(struct loam_frames *frames, loam_pfn first, uint64_t n);
+
+/* ---- alloc.c ------------------------------------------------------------------------------------------------------------------------------------ */
+
+enum loam_status loami_frame_decode(const struct loam_frames *frames, const struct loam_frame_opts *opts,
+				    struct loami_frame_want *want);
 void loami_frame_failed(struct loam_frames *frames, unsigned int order, uint64_t npages, enum loam_status status);
-/* All frames parked on CPUs back to the blocks. Return: how many. */
-uint64_t loami_cpus_drain(struct loam_frames *frames);
+/* A block out of the blocks becomes claimed; panics when its head is not unused. False when there was poison in it: what is sound has gone back. */
+bool loami_frame_claim(struct loam_frames *frames, loam_pfn first, unsigned int order);
+LOAM_NORETURN void loami_frame_corrupt(loam_pfn pfn, uint32_t refcount);
+/* A claimed block becomes an owned one, filled in and published. */
+void loami_frame_publish(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
+			 const struct loami_frame_want *want);
+/* Everything an allocation may try when nothing was found: other CPUs' caches, shrinkers. True: it is worth looking again. @before is what
+ * loami_frame_moment() said before the search. */
+uint64_t loami_frame_moment(const struct loam_frames *frames);
+bool loami_frame_look_again(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want,
+			    uint64_t before, unsigned int *tries);
+
+/* range.c: claim each frame of a run. Where one is poisoned, it goes into quarantine and the others back: false. */
+bool loami_frame_claim_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
+
+/* ---- free.c ------------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Panics unless [first, first + 2^order) is an owned block without references but the caller's. Return: the head's slot and its count, 0 or 1. */
+struct loam_slot *loami_frame_check_owned(struct loam_frames *frames, loam_pfn first, unsigned int order,
+					  uint32_t *refcount);
+/* An owned block whose last reference is gone (its refcount is @refcount, 0 or 1): hooks, then unused or quarantined.
+ * Return: true when the caller may put it back. */
+bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
+			uint32_t refcount);
+
+/* ---- magazine.c ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* How much a CPU may park: what suits the machine, or nothing. */
+void loami_cpu_size(struct loam_frames *frames, unsigned int cpu, bool online);
+/* Take and claim a block from this CPU's caches, filling them when they are empty. NULL when that cannot be. */
+struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
+				 loam_pfn *first);
+/* Fill an empty magazine of this CPU, which is busy. */
+void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine);
+/* Park an unused block on this CPU, or put it into the blocks. */
+void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
+		    unsigned int type);
+/* Everything parked on a CPU back to the blocks; whoever runs there may go on. Return: how many frames. */
+uint64_t loami_cpu_drain(struct loam_frames *frames, unsigned int cpu);
+/* Frames parked on a CPU in zones [from, to). Exact at rest. */
+uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int cpu, unsigned int from, unsigned int to);
+
+/* The claim of a parked block: the magazine is this CPU's, which is busy. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when
+ * what was found is neither free nor somebody else's by right. */
+static inline struct loam_slot *loami_magazine_pop(const struct loam_frames *frames, struct loami_magazine *magazine,
+						   loam_pfn *first, uint32_t *refcount)
+{
+	uint32_t top = loami_load_relaxed(&magazine->top);
+
+	while (LOAMI_LIKELY(top != 0)) {
+		uint64_t cell = loami_load_relaxed(&loami_cells(magazine)[--top]), seen = loami_cell_word(cell);
+		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
+		struct loam_slot *slot = loami_slot_at(section, (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1));
+
+		loami_store_release(&magazine->top, top);
+		*first = section->base + ((uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1));
+		/* {UNUSED, g} -> {CLAIMED, g + 1} */
+		if (LOAMI_LIKELY(loami_cas(loami_slot_word(slot), &seen, seen + (UINT64_C(1) << 32) - 1)))
+			return slot;
+		/* Another CPU was here first: its claim moved the generation. */
+		if (LOAMI_UNLIKELY(loami_word_gen(seen) == loami_word_gen(cell))) {
+			*refcount = loami_word_ref(seen);
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+/* A CPU is busy from its first touch of a magazine to its last; the release lets a search on another CPU see what was done when it sees the byte clear. */
+static inline bool loami_cpu_enter(struct loami_frame_cpu *cpu)
+{
+	return loami_busy_enter(&cpu->busy);
+}
+static inline void loami_cpu_leave(struct loami_frame_cpu *cpu)
+{
+	loami_compiler_barrier();
+	__atomic_store_n(&cpu->busy, 0, __ATOMIC_RELEASE);
+}
+static inline void loami_cpu_count(struct loami_frame_cpu *cpu, uint64_t n)
+{
+	loami_store_relaxed(&cpu->allocs, loami_load_relaxed(&cpu->allocs) + n);
+}
 
 #endif

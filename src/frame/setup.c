@@ -1,208 +1,7 @@
-/* frame/setup.c: from a memory map to a machine of frames: how much metadata, how it is cut, which frames begin free.
- *
- * 1 Concepts: one plan, made from the map by the same walk, serves metadata_size() and init, so that they cannot disagree. The walk yields pieces: runs of
- *   RAM that cross no section, cell, zone or node border. Only the outline of RAM matters for it, not which of it is usable: taking the metadata
- *   from the map does not change the plan.
- * 2 The metadata, in order: CPUs | sections | cells | chunk pointers | domains and their top bitmaps | chunks, each with rows and counts | slots.
- */
-#include "internal.h"
+/* frame/setup.c: from a memory map to a machine of frames: which frames begin free, and who searches where. How the memory is cut is plan.c's. */
+#include "plan.h"
 
 #include <base/print.h>
-
-/* Types of region that are RAM. */
-static bool is_ram(uint32_t type)
-{
-	return type == LOAM_REGION_USABLE || type == LOAM_REGION_RECLAIMABLE || type == LOAM_REGION_BOOT ||
-	       type == LOAM_REGION_KERNEL || type == LOAM_REGION_NVS || type == LOAM_REGION_BAD;
-}
-
-/* RAM that crosses no border. */
-struct piece {
-	loam_pfn start;
-	loam_pfn end;
-	unsigned int zone;
-	unsigned int node;
-	uint32_t type;
-};
-
-struct walk {
-	const struct loam_frames *frames; /* zones */
-	const struct loam_memmap *map;
-	size_t region;
-	loam_pfn at;        /* within the region; 0: at its start */
-	unsigned int shift; /* pieces do not cross multiples of 2^shift frames */
-};
-
-static bool walk_next(struct walk *walk, struct piece *piece)
-{
-	for (; walk->region < walk->map->count; walk->region++, walk->at = 0) {
-		const struct loam_region *region = &walk->map->regions[walk->region];
-		loam_pfn end = (region->base + region->nbytes) >> LOAM_PAGE_SHIFT;
-		loam_pfn start = walk->at != 0 ? walk->at : region->base >> LOAM_PAGE_SHIFT;
-		unsigned int zone = 0;
-
-		if (!is_ram(region->type) || start >= end)
-			continue;
-		while (zone < walk->frames->nzones && walk->frames->zones[zone].limit != 0 &&
-		       start >= walk->frames->zones[zone].limit >> LOAM_PAGE_SHIFT)
-			zone++;
-		if (zone == walk->frames->nzones) /* above every zone's limit */
-			continue;
-		if (walk->frames->zones[zone].limit != 0 && end > walk->frames->zones[zone].limit >> LOAM_PAGE_SHIFT)
-			end = walk->frames->zones[zone].limit >> LOAM_PAGE_SHIFT;
-		if (end > ((start >> walk->shift) + 1) << walk->shift)
-			end = ((start >> walk->shift) + 1) << walk->shift;
-		*piece =
-			(struct piece){start, end, zone,
-				       region->node < LOAM_NODES_MAX ? region->node : LOAM_NODES_MAX - 1, region->type};
-		walk->at = end;
-		return true;
-	}
-	return false;
-}
-
-/* The plan: sizes found by a first walk. */
-struct plan {
-	loam_pfn first_pfn;
-	loam_pfn end_pfn;
-	uint64_t ram;
-	uint64_t nsections;
-	uint64_t ncells;
-	uint64_t nchunks;
-	uint64_t nblocks; /* of all chunks */
-	uint64_t nslots;
-	unsigned int cell_order;
-	unsigned int ndomains;
-	unsigned int nnodes;
-	uint8_t domain_of[LOAM_NODES_MAX][LOAM_ZONES_MAX]; /* 1 + number */
-};
-
-/* Pieces of one cell, zone and node in a row are one chunk. */
-struct chunk_outline {
-	loam_pfn start;
-	loam_pfn end;
-	unsigned int zone;
-	unsigned int node;
-};
-
-static bool same_chunk(const struct chunk_outline *outline, const struct piece *piece, unsigned int cell_order)
-{
-	return outline->end != 0 && outline->zone == piece->zone && outline->node == piece->node &&
-	       outline->start >> cell_order == piece->start >> cell_order;
-}
-
-static uint64_t blocks_of(loam_pfn start, loam_pfn end)
-{
-	return (end + LOAM_BLOCK_FRAMES - 1) / LOAM_BLOCK_FRAMES - start / LOAM_BLOCK_FRAMES;
-}
-
-static unsigned int choose_cell_order(uint64_t ram, unsigned int ncpus)
-{
-	unsigned int order = CELL_ORDER_MAX;
-
-	while (order > CELL_ORDER_MIN && ram >> order < 4 * (uint64_t)ncpus)
-		order--;
-	return order;
-}
-
-static void plan_slots(const struct loam_frames *frames, const struct loam_memmap *map, struct plan *plan)
-{
-	struct walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
-	struct piece piece;
-	loam_pfn start = 0, end = 0;
-
-	while (walk_next(&walk, &piece)) {
-		if (plan->ram == 0)
-			plan->first_pfn = piece.start;
-		plan->ram += piece.end - piece.start;
-		plan->end_pfn = piece.end;
-		if (end == 0 || start >> SECTION_SHIFT != piece.start >> SECTION_SHIFT) {
-			plan->nslots += end - start;
-			start = piece.start;
-		}
-		end = piece.end;
-	}
-	plan->nslots += end - start;
-}
-
-static void plan_chunks(const struct loam_frames *frames, const struct loam_memmap *map, struct plan *plan)
-{
-	struct walk walk = {.frames = frames, .map = map, .shift = plan->cell_order};
-	struct chunk_outline outline = {0};
-	struct piece piece;
-
-	while (walk_next(&walk, &piece)) {
-		if (plan->domain_of[piece.node][piece.zone] == 0)
-			plan->domain_of[piece.node][piece.zone] = (uint8_t)++plan->ndomains;
-		if (piece.node >= plan->nnodes)
-			plan->nnodes = piece.node + 1;
-		if (!same_chunk(&outline, &piece, plan->cell_order)) {
-			plan->nblocks += outline.end != 0 ? blocks_of(outline.start, outline.end) : 0;
-			plan->nchunks++;
-			outline = (struct chunk_outline){piece.start, piece.end, piece.zone, piece.node};
-		}
-		outline.end = piece.end;
-	}
-	plan->nblocks += outline.end != 0 ? blocks_of(outline.start, outline.end) : 0;
-}
-
-static struct plan make_plan(const struct loam_frames *frames, const struct loam_memmap *map)
-{
-	struct plan plan = {.nnodes = 1};
-	uint64_t align;
-
-	plan_slots(frames, map, &plan);
-	plan.cell_order = choose_cell_order(plan.ram, frames->ncpus);
-	align = UINT64_C(1) << (plan.cell_order > SECTION_SHIFT ? plan.cell_order : SECTION_SHIFT);
-	plan.first_pfn = loami_align_down(plan.first_pfn, align);
-	plan.nsections = ((plan.end_pfn - plan.first_pfn) >> SECTION_SHIFT) + 1;
-	plan.ncells = ((plan.end_pfn - plan.first_pfn) >> plan.cell_order) + 1;
-	if (plan.ram == 0)
-		plan.nsections = plan.ncells = 0;
-	else
-		plan_chunks(frames, map, &plan);
-	return plan;
-}
-
-/* Cuts the metadata. With base 0 it only adds up. */
-struct cutter {
-	uintptr_t base;
-	uint64_t used;
-};
-
-static uintptr_t cut(struct cutter *cutter, uint64_t nbytes, uint64_t align)
-{
-	uint64_t at = loami_align_up(cutter->used, align);
-
-	cutter->used = at + nbytes;
-	return cutter->base + (uintptr_t)at;
-}
-
-static uint64_t top_words(const struct plan *plan)
-{
-	return (plan->nchunks + 63) / 64;
-}
-
-struct parts {
-	uintptr_t cpus, sections, cells, chunk_pointers, domains, tops, chunks, rows, counts, slots;
-};
-
-static struct parts cut_parts(const struct plan *plan, unsigned int ncpus, struct cutter *cutter)
-{
-	struct parts parts;
-
-	parts.cpus = cut(cutter, ncpus * sizeof(struct loami_frame_cpu), LOAM_CPU_ALIGN);
-	parts.sections = cut(cutter, plan->nsections * sizeof(struct loami_frame_section), 64);
-	parts.cells = cut(cutter, plan->ncells * sizeof(struct loami_frame_chunk *), 64);
-	parts.chunk_pointers = cut(cutter, plan->nchunks * sizeof(struct loami_frame_chunk *), 64);
-	parts.domains = cut(cutter, plan->ndomains * sizeof(struct loami_frame_domain), 64);
-	parts.tops = cut(cutter, plan->ndomains * top_words(plan) * 8 * (1 + TYPE_COUNT), 64);
-	parts.chunks = cut(cutter, plan->nchunks * sizeof(struct loami_frame_chunk), LOAM_CPU_ALIGN);
-	parts.rows = cut(cutter, plan->nblocks * 8 * ROW_WORDS, 64);
-	parts.counts = cut(cutter, plan->nblocks * sizeof(uint16_t), 64);
-	parts.slots = cut(cutter, plan->nslots * sizeof(struct loam_slot), 64);
-	return parts;
-}
 
 uint64_t loam_frame_slots_size(uint64_t ram_bytes)
 {
@@ -225,6 +24,11 @@ static enum loam_status take_config(struct loam_frames *frames, const struct loa
 			return LOAM_ERR_ZONE;
 		frames->zones[zone] = config->zones[zone];
 	}
+	if (config->hotplug_limit >> LOAM_PAGE_SHIFT > UINT64_C(1) << 40)
+		return LOAM_ERR_TOO_LARGE;
+	for (unsigned int cpu = 0; config->cpu_nodes && cpu < config->ncpus; cpu++)
+		if (config->cpu_nodes[cpu] >= LOAM_NODES_MAX)
+			return LOAM_ERR_INVALID;
 	frames->ncpus = config->ncpus;
 	frames->nzones = config->nzones;
 	if (config->nzones == 0) {
@@ -239,174 +43,209 @@ static enum loam_status take_config(struct loam_frames *frames, const struct loa
 uint64_t loam_frames_metadata_size(const struct loam_frames_config *config)
 {
 	struct loam_frames frames = {0};
-	struct cutter cutter = {0};
-	struct plan plan;
+	struct loami_plan plan;
 
 	if (!config || !config->map || take_config(&frames, config) != LOAM_OK)
 		return 0;
-	plan = make_plan(&frames, config->map);
-	(void)cut_parts(&plan, config->ncpus, &cutter);
-	return loami_align_up(cutter.used, LOAM_PAGE_SIZE);
+	plan = loami_plan_make(&frames, config->map, config->hotplug_limit);
+	return loami_align_up(loami_plan_cut(&plan, config->ncpus, 0).nbytes, LOAM_PAGE_SIZE);
 }
 
-static void make_sections(struct loam_frames *frames, const struct loam_memmap *map, uintptr_t slots)
-{
-	struct walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
-	struct loami_frame_section *last = NULL;
-	struct piece piece;
-	loam_pfn first = 0;
+/* ---- sections and slots ---------------------------------------------------------------------------------------------------- */
 
-	while (walk_next(&walk, &piece)) {
-		struct loami_frame_section *section =
-			&frames->sections[(piece.start - frames->first_pfn) >> SECTION_SHIFT];
-
-		if (section != last) {
-			slots += last ? (uintptr_t)last->count * sizeof(struct loam_slot) : 0;
-			first = piece.start;
-			section->start = (uint32_t)(piece.start & ((1u << SECTION_SHIFT) - 1));
-			section->slots = slots - (uintptr_t)piece.start * sizeof(struct loam_slot);
-			last = section;
-		}
-		section->count = (uint32_t)(piece.end - first);
-	}
-}
-
-static void slot_reset(struct loam_slot *slot, uint32_t state, uint32_t refcount, uint32_t flags)
+void loami_slot_reset(struct loam_slot *slot, uint32_t state)
 {
 	*slot = (struct loam_slot){
 		.next = LOAM_FRAME_LINK_NONE,
 		.prev = LOAM_FRAME_LINK_NONE,
-		.flags = flags,
+		.flags = state == 0                ? LOAM_FRAME_FREE
+			 : state == STATE_RESERVED ? LOAM_FRAME_ALLOCATED | LOAM_FRAME_KERNEL
+						   : 0,
 		.state = (uint8_t)state,
-		.refcount = refcount,
+		.refcount = state == 0                ? REF_UNUSED
+			    : state == STATE_RESERVED ? 1
+						      : 0,
 	};
 }
 
-/* Every slot of every section: RAM is in use, the rest no RAM. */
+void loami_section_add(struct loam_frames *frames, loam_pfn start, loam_pfn end, uintptr_t slots)
+{
+	uint32_t number = frames->sections_used++;
+	struct loami_frame_section *section = &frames->sections[number];
+
+	section->base = start - loami_offset_of(start);
+	section->start = loami_offset_of(start);
+	section->count = (uint32_t)(end - start);
+	section->slots = slots - section->start * sizeof(struct loam_slot);
+	section->cells = frames->cells + number * (UINT64_C(1) << (SECTION_SHIFT - frames->cell_shift));
+	loami_store_release(&frames->section_numbers[(start - frames->first_pfn) >> SECTION_SHIFT], number);
+}
+
+/* Number 0: no frames, and a slot that CELL_NONE names. */
+static void make_nobody(struct loam_frames *frames, uintptr_t slot)
+{
+	frames->nobody = (struct loam_slot *)slot;
+	*frames->nobody = (struct loam_slot){.state = STATE_HOLE, .generation = 1};
+	frames->sections[0] = (struct loami_frame_section){.slots = slot, .cells = frames->cells};
+	frames->sections_used = 1;
+}
+
+/* The slots of a section run from its first RAM to its last. */
+static void make_sections(struct loam_frames *frames, const struct loam_memmap *map, uintptr_t slots)
+{
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
+	struct loami_piece piece;
+	loam_pfn start = 0, end = 0;
+
+	while (loami_walk_next(&walk, &piece)) {
+		if (end != 0 && start >> SECTION_SHIFT != piece.start >> SECTION_SHIFT) {
+			loami_section_add(frames, start, end, slots);
+			slots += (uintptr_t)(end - start) * sizeof(struct loam_slot);
+			end = 0;
+		}
+		if (end == 0)
+			start = piece.start;
+		end = piece.end;
+	}
+	if (end != 0)
+		loami_section_add(frames, start, end, slots);
+}
+
 static void make_slots(struct loam_frames *frames, const struct loam_memmap *map)
 {
-	struct walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
-	struct piece piece;
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
+	struct loami_piece piece;
 	loam_pfn done = 0;
 
-	while (walk_next(&walk, &piece)) {
-		uint32_t flags = LOAM_FRAME_ALLOCATED | LOAM_FRAME_KERNEL;
-		bool usable = piece.type == LOAM_REGION_USABLE;
-
-		if (done >> SECTION_SHIFT == piece.start >> SECTION_SHIFT)
-			for (loam_pfn pfn = done; done != 0 && pfn < piece.start; pfn++)
-				slot_reset(loami_slot_of(frames, pfn), STATE_HOLE, 0, 0);
+	while (loami_walk_next(&walk, &piece)) {
+		if (done != 0 && done >> SECTION_SHIFT == piece.start >> SECTION_SHIFT)
+			for (loam_pfn pfn = done; pfn < piece.start; pfn++)
+				loami_slot_reset(loami_slot_of(frames, pfn), STATE_HOLE);
 		for (loam_pfn pfn = piece.start; pfn < piece.end; pfn++)
-			slot_reset(loami_slot_of(frames, pfn), usable ? 0 : STATE_RESERVED, usable ? REF_UNUSED : 1,
-				   usable ? LOAM_FRAME_FREE : flags);
+			loami_slot_reset(loami_slot_of(frames, pfn),
+					 piece.type == LOAM_REGION_USABLE ? 0 : STATE_RESERVED);
 		done = piece.end;
 	}
 }
 
-struct carve {
-	struct loami_frame_chunk *chunks;
-	uint64_t (*rows)[ROW_WORDS];
-	uint16_t *counts;
-};
+/* ---- domains and chunks -------------------------------------------------------------------------------------------------- */
 
-static void make_chunk(struct loam_frames *frames, const struct plan *plan, const struct chunk_outline *outline,
-		       struct carve *carve)
+/* A node searches its own memory first, then that of the next nodes; within a node, high zones before low ones. */
+static void order_search(struct loam_frames *frames)
 {
-	struct loami_frame_chunk *chunk = carve->chunks++, **link;
-	uint64_t nblocks = blocks_of(outline->start, outline->end);
-
-	*chunk = (struct loami_frame_chunk){
-		.lock = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_CHUNK),
-		.number = frames->nchunks,
-		.domain = (uint8_t)(plan->domain_of[outline->node][outline->zone] - 1u),
-		.zone = (uint8_t)outline->zone,
-		.node = (uint8_t)outline->node,
-		.base = loami_align_down(outline->start, LOAM_BLOCK_FRAMES),
-		.start = outline->start,
-		.end = outline->end,
-		.rows = carve->rows,
-		.counts = carve->counts,
-		.nblocks = (uint32_t)nblocks,
-		.run_order = LOAM_BLOCK_ORDER - 1,
-	};
-	carve->rows += nblocks;
-	carve->counts += nblocks;
-	frames->chunks[frames->nchunks++] = chunk;
-	link = &frames->cells[(outline->start - frames->first_pfn) >> frames->cell_order];
-	while (*link)
-		link = &(*link)->next;
-	*link = chunk;
-}
-
-static void make_chunks(struct loam_frames *frames, const struct plan *plan, const struct loam_memmap *map,
-			struct carve carve)
-{
-	struct walk walk = {.frames = frames, .map = map, .shift = frames->cell_order};
-	struct chunk_outline outline = {0};
-	struct piece piece;
-
-	while (walk_next(&walk, &piece)) {
-		if (!same_chunk(&outline, &piece, frames->cell_order)) {
-			if (outline.end != 0)
-				make_chunk(frames, plan, &outline, &carve);
-			outline = (struct chunk_outline){piece.start, piece.end, piece.zone, piece.node};
-		}
-		outline.end = piece.end;
-	}
-	if (outline.end != 0)
-		make_chunk(frames, plan, &outline, &carve);
-}
-
-static void make_domains(struct loam_frames *frames, const struct plan *plan, uintptr_t tops)
-{
-	uint64_t words = top_words(plan);
-
-	for (unsigned int node = 0; node < LOAM_NODES_MAX; node++) {
-		for (unsigned int zone = 0; zone < LOAM_ZONES_MAX; zone++) {
-			unsigned int d = plan->domain_of[node][zone];
-			struct loami_frame_domain *domain;
-
-			if (d == 0)
-				continue;
-			domain = &frames->domains[d - 1];
-			*domain = (struct loami_frame_domain){.zone = (uint8_t)zone, .node = (uint8_t)node};
-			domain->whole = (uint64_t *)(tops + (d - 1) * words * 8 * (1 + TYPE_COUNT));
-			for (unsigned int type = 0; type < TYPE_COUNT; type++)
-				domain->partial[type] = domain->whole + words * (1 + type);
-		}
-	}
-	/* A node searches its own memory first, then that of the next nodes; within a node, high zones before low ones. */
 	for (unsigned int node = 0; node < LOAM_NODES_MAX; node++) {
 		unsigned int n = 0;
 
 		for (unsigned int away = 0; away < LOAM_NODES_MAX; away++)
 			for (unsigned int zone = LOAM_ZONES_MAX; zone-- > 0;)
-				if (plan->domain_of[(node + away) % LOAM_NODES_MAX][zone] != 0)
-					frames->search[node][n++] =
-						(uint8_t)(plan->domain_of[(node + away) % LOAM_NODES_MAX][zone] - 1u);
+				for (unsigned int d = 0; d < frames->ndomains; d++)
+					if (frames->domains[d].node == (node + away) % LOAM_NODES_MAX &&
+					    frames->domains[d].zone == zone)
+						frames->search[node][n++] = (uint8_t)d;
 	}
 }
 
-static void free_usable(struct loam_frames *frames, const struct loam_memmap *map)
+static uint8_t domain_of(struct loam_frames *frames, unsigned int node, unsigned int zone)
 {
-	struct walk walk = {.frames = frames, .map = map, .shift = frames->cell_order};
-	struct piece piece;
+	uint64_t words = loami_top_words(frames->chunks_max);
+	struct loami_frame_domain *domain;
+	unsigned int d = 0;
 
-	while (walk_next(&walk, &piece)) {
+	while (d < frames->ndomains && (frames->domains[d].node != node || frames->domains[d].zone != zone))
+		d++;
+	if (d < frames->ndomains)
+		return (uint8_t)d;
+	domain = &frames->domains[d];
+	*domain = (struct loami_frame_domain){.zone = (uint8_t)zone, .node = (uint8_t)node};
+	domain->whole = frames->tops + d * words * (1 + TYPE_COUNT);
+	for (unsigned int type = 0; type < TYPE_COUNT; type++)
+		domain->partial[type] = domain->whole + words * (1 + type);
+	loami_store_release(&frames->ndomains, d + 1);
+	order_search(frames);
+	return (uint8_t)d;
+}
+
+void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk, const struct loami_outline *outline,
+		     uint64_t (*rows)[ROW_WORDS], uint16_t *counts)
+{
+	struct loami_frame_chunk **link = &frames->lowest;
+	uint64_t step = UINT64_C(1) << frames->cell_shift;
+
+	*chunk = (struct loami_frame_chunk){
+		.lock = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_CHUNK),
+		.number = frames->nchunks,
+		.domain = domain_of(frames, outline->node, outline->zone),
+		.zone = (uint8_t)outline->zone,
+		.node = (uint8_t)outline->node,
+		.base = loami_align_down(outline->start, LOAM_BLOCK_FRAMES),
+		.start = outline->start,
+		.end = outline->end,
+		.rows = rows,
+		.counts = counts,
+		.nblocks = (uint32_t)loami_blocks_of(outline->start, outline->end),
+		.run_order = LOAM_BLOCK_ORDER - 1,
+	};
+	while (*link && (*link)->start < chunk->start)
+		link = &(*link)->above;
+	chunk->above = *link;
+	loami_store_release(link, chunk);
+	for (loam_pfn pfn = outline->start; pfn < outline->end; pfn = (pfn / step + 1) * step) {
+		struct loami_frame_section *section = loami_section_of(frames, pfn);
+		struct loami_frame_chunk **cell;
+
+		if (section->count == 0)
+			continue;
+		cell = &section->cells[loami_offset_of(pfn) >> frames->cell_shift];
+		if (!*cell || (*cell)->start > chunk->start)
+			loami_store_release(cell, chunk);
+	}
+	frames->chunks[frames->nchunks] = chunk;
+	loami_store_release(&frames->nchunks, frames->nchunks + 1);
+}
+
+static void make_chunks(struct loam_frames *frames, const struct loam_memmap *map, const struct loami_parts *parts)
+{
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = frames->cell_order};
+	struct loami_frame_chunk *chunk = (struct loami_frame_chunk *)parts->chunks;
+	uint64_t(*rows)[ROW_WORDS] = (uint64_t(*)[ROW_WORDS])parts->rows;
+	uint16_t *counts = (uint16_t *)parts->counts;
+	struct loami_piece piece = {0};
+	struct loami_outline outline;
+
+	while (loami_walk_chunk(&walk, &piece, &outline)) {
+		loami_chunk_add(frames, chunk++, &outline, rows, counts);
+		rows += loami_blocks_of(outline.start, outline.end);
+		counts += loami_blocks_of(outline.start, outline.end);
+	}
+}
+
+void loami_frames_give(struct loam_frames *frames, loam_pfn start, loam_pfn end)
+{
+	(void)loami_fetch_add_relaxed(&frames->managed, end - start);
+	loami_blocks_put(frames, start, end - start);
+}
+
+static void give_usable(struct loam_frames *frames, const struct loam_memmap *map)
+{
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = frames->cell_order};
+	struct loami_piece piece;
+
+	while (loami_walk_next(&walk, &piece)) {
 		unsigned int zone = piece.zone;
 
 		if (frames->zone_end[zone] == 0)
 			frames->zone_start[zone] = piece.start;
 		frames->zone_end[zone] = piece.end;
-		frames->ram += piece.end - piece.start;
 		frames->zone_present[zone] += piece.end - piece.start;
+		frames->ram += piece.end - piece.start;
 		if (piece.type == LOAM_REGION_USABLE) {
 			frames->zone_managed[zone] += piece.end - piece.start;
-			frames->managed += piece.end - piece.start;
-			loami_blocks_put(frames, piece.start, piece.end - piece.start);
+			loami_frames_give(frames, piece.start, piece.end);
 		}
 	}
 }
+
+/* ---- init ------------------------------------------------------------------------------------------------------------------ */
 
 /* The metadata's own frames, when they are RAM of this map. */
 static uint64_t count_metadata(const struct loam_frames *frames, const struct loam_memmap *map, uintptr_t virt,
@@ -414,11 +253,11 @@ static uint64_t count_metadata(const struct loam_frames *frames, const struct lo
 {
 	loam_pfn start = (virt - frames->direct_map) >> LOAM_PAGE_SHIFT;
 	loam_pfn end = (virt - frames->direct_map + nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
-	struct walk walk = {.frames = frames, .map = map, .shift = CELL_ORDER_MAX};
-	struct piece piece;
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = CELL_ORDER_MAX};
+	struct loami_piece piece;
 	uint64_t n = 0;
 
-	while (walk_next(&walk, &piece)) {
+	while (loami_walk_next(&walk, &piece)) {
 		loam_pfn from = piece.start > start ? piece.start : start, to = piece.end < end ? piece.end : end;
 
 		if (piece.type != LOAM_REGION_USABLE && from < to)
@@ -427,13 +266,62 @@ static uint64_t count_metadata(const struct loam_frames *frames, const struct lo
 	return n;
 }
 
+/* Shrinkers run when less than a thirty-second is free. Nothing is held back unless the kernel asks for it. Frames of small zones that others fall back
+ * on are not parked when freed: the CPUs' caches would hide a good part of them from the allocations that need them. */
+void loami_frames_tune(struct loam_frames *frames)
+{
+	for (unsigned int zone = 0; zone < frames->nzones; zone++) {
+		frames->zone_low[zone] = frames->zone_managed[zone] / 32;
+		if (zone + 1 == frames->nzones || frames->zone_managed[zone] > frames->managed / 8)
+			continue;
+		for (loam_pfn pfn = frames->zone_start[zone]; pfn < frames->zone_end[zone]; pfn++) {
+			struct loam_slot *slot = loami_slot_find(frames, pfn);
+
+			if (slot && slot->state == 0)
+				slot->state = STATE_UNPARKED;
+		}
+	}
+}
+
+static void make_cpus(struct loam_frames *frames, const struct loam_frames_config *config, uintptr_t fifos)
+{
+	for (unsigned int i = 0; i < frames->ncpus; i++) {
+		struct loami_frame_cpu *cpu = &frames->cpus[i];
+
+		cpu->node = config->cpu_nodes ? config->cpu_nodes[i] : 0;
+		cpu->home = (uint32_t)((uint64_t)i * frames->nchunks / frames->ncpus);
+		cpu->lock = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_CPU);
+		cpu->fifo = frames->hardened ? (uint64_t *)fifos + i * FIFO_FRAMES : NULL;
+		for (unsigned int k = 0; cpu->fifo && k < FIFO_FRAMES; k++)
+			cpu->fifo[k] = LOAM_PFN_NONE;
+		loami_cpu_size(frames, i, true);
+	}
+}
+
+static void point_at(struct loam_frames *frames, const struct loami_plan *plan, const struct loami_parts *parts)
+{
+	frames->first_pfn = plan->first_pfn;
+	frames->cell_order = plan->cell_order;
+	frames->cell_shift = plan->cell_order < SECTION_SHIFT ? plan->cell_order : SECTION_SHIFT;
+	frames->nsections = plan->nnumbers;
+	frames->sections_max = (uint32_t)plan->nsections;
+	frames->chunks_max = (uint32_t)plan->nchunks;
+	frames->section_numbers = (uint32_t *)parts->numbers;
+	frames->sections = (struct loami_frame_section *)parts->sections;
+	frames->cells = (struct loami_frame_chunk **)parts->cells;
+	frames->chunks = (struct loami_frame_chunk **)parts->chunk_pointers;
+	frames->domains = (struct loami_frame_domain *)parts->domains;
+	frames->tops = (uint64_t *)parts->tops;
+	frames->cpus = (struct loami_frame_cpu *)parts->cpus;
+	frames->policy = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_POLICY);
+}
+
 enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_frames_config *config, void *metadata,
 				  uint64_t nbytes)
 {
-	struct cutter cutter = {.base = (uintptr_t)metadata};
 	enum loam_status status;
-	struct parts parts;
-	struct plan plan;
+	struct loami_parts parts;
+	struct loami_plan plan;
 
 	LOAMI_TASK_ONLY();
 	if (!frames || !config || !config->map || !metadata || !loami_is_aligned((uintptr_t)metadata, 64))
@@ -442,44 +330,31 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 		return LOAM_ERR_ALREADY;
 	*frames = (struct loam_frames){0};
 	status = take_config(frames, config);
-	if (status != LOAM_OK)
-		goto fail;
-	plan = make_plan(frames, config->map);
-	parts = cut_parts(&plan, frames->ncpus, &cutter);
-	if (cutter.used > nbytes) {
-		status = LOAM_ERR_NO_METADATA;
-		goto fail;
+	if (status == LOAM_OK) {
+		plan = loami_plan_make(frames, config->map, config->hotplug_limit);
+		parts = loami_plan_cut(&plan, frames->ncpus, (uintptr_t)metadata);
+		status = parts.nbytes > nbytes ? LOAM_ERR_NO_METADATA : LOAM_OK;
+		if (plan.nsections > SECTIONS_MAX)
+			status = LOAM_ERR_TOO_LARGE;
+	}
+	if (status != LOAM_OK) {
+		*frames = (struct loam_frames){0};
+		return status;
 	}
 	/* All but the slots, which are written one by one. */
-	__builtin_memset(metadata, 0, (size_t)(parts.slots - cutter.base));
-	frames->first_pfn = plan.first_pfn;
-	frames->cell_order = plan.cell_order;
-	frames->nsections = plan.nsections;
-	frames->ncells = plan.ncells;
-	frames->chunks_max = (uint32_t)plan.nchunks;
-	frames->ndomains = plan.ndomains;
-	frames->nnodes = plan.nnodes;
-	frames->sections = (struct loami_frame_section *)parts.sections;
-	frames->cells = (struct loami_frame_chunk **)parts.cells;
-	frames->chunks = (struct loami_frame_chunk **)parts.chunk_pointers;
-	frames->domains = (struct loami_frame_domain *)parts.domains;
-	frames->cpus = (struct loami_frame_cpu *)parts.cpus;
-	frames->policy = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_POLICY);
-	make_domains(frames, &plan, parts.tops);
+	__builtin_memset(metadata, 0, (size_t)(parts.slots - (uintptr_t)metadata));
+	point_at(frames, &plan, &parts);
+	make_nobody(frames, parts.nobody);
 	make_sections(frames, config->map, parts.slots);
 	make_slots(frames, config->map);
-	make_chunks(frames, &plan, config->map,
-		    (struct carve){(struct loami_frame_chunk *)parts.chunks, (uint64_t(*)[ROW_WORDS])parts.rows,
-				   (uint16_t *)parts.counts});
-	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
-		frames->cpus[cpu].home = (uint32_t)((uint64_t)cpu * frames->nchunks / frames->ncpus);
-	free_usable(frames, config->map);
+	make_chunks(frames, config->map, &parts);
+	give_usable(frames, config->map);
 	frames->metadata_frames = count_metadata(frames, config->map, (uintptr_t)metadata, nbytes);
+	frames->nnodes = plan.nnodes;
+	make_cpus(frames, config, parts.fifos);
+	loami_frames_tune(frames);
 	loami_store_release(&frames->ready, 1);
 	return LOAM_OK;
-fail:
-	*frames = (struct loam_frames){0};
-	return status;
 }
 
 enum loam_status loam_frames_boot(struct loam_frames *frames, const struct loam_frames_config *config,
@@ -487,6 +362,8 @@ enum loam_status loam_frames_boot(struct loam_frames *frames, const struct loam_
 {
 	struct loam_memmap_where where = {.align = LOAM_PAGE_SIZE};
 	struct loam_frames_config own;
+	struct loam_frames outline = {0};
+	enum loam_status status;
 	loam_paddr base;
 	uint64_t nbytes;
 
@@ -497,17 +374,13 @@ enum loam_status loam_frames_boot(struct loam_frames *frames, const struct loam_
 		return LOAM_ERR_ALREADY;
 	own = *config;
 	own.map = map;
+	status = take_config(&outline, &own);
+	if (status != LOAM_OK)
+		return status;
 	nbytes = loam_frames_metadata_size(&own);
-	if (nbytes == 0)
-		return config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX ? LOAM_ERR_CPU : LOAM_ERR_ZONE;
-	if (loam_memmap_alloc(map, nbytes, &where, &base) != LOAM_OK) {
-		struct loam_frames outline = {0};
-		struct plan plan;
-
-		(void)take_config(&outline, &own);
-		plan = make_plan(&outline, map);
+	if (loam_memmap_alloc(map, nbytes, &where, &base) != LOAM_OK)
 		loami_misuse("loam: frame: boot allocator could not reserve %llu bytes (align %llu) for %llu frames",
-			     (unsigned long long)nbytes, (unsigned long long)where.align, (unsigned long long)plan.ram);
-	}
+			     (unsigned long long)nbytes, (unsigned long long)where.align,
+			     (unsigned long long)loami_plan_make(&outline, map, own.hotplug_limit).ram);
 	return loam_frames_init(frames, &own, (void *)(uintptr_t)(base + own.direct_map), nbytes);
 }

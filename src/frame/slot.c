@@ -203,6 +203,13 @@ bool loami_frame_is_special(const struct loam_frames *frames, loam_pfn first, ui
 	return false;
 }
 
+void loami_frame_quarantine(struct loam_frames *frames, loam_pfn first, uint64_t n)
+{
+	for (loam_pfn pfn = first; pfn < first + n; pfn++)
+		loami_store_release(&loami_slot_of(frames, pfn)->state, STATE_QUARANTINED);
+	(void)loami_fetch_add_relaxed(&frames->quarantined, n);
+}
+
 static const struct loam_frame_vtable *hooks_of(struct loam_slot *slot)
 {
 	uint64_t bits = loami_load_acquire(&slot->vtable);

@@ -13,6 +13,15 @@ static uint64_t free_in_blocks(const struct loam_frames *frames, unsigned int zo
 	return n;
 }
 
+static uint64_t parked(const struct loam_frames *frames, unsigned int zones_from, unsigned int zones_to)
+{
+	uint64_t n = 0;
+
+	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
+		n += loami_cpu_parked(frames, cpu, zones_from, zones_to);
+	return n;
+}
+
 void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_stats *stats)
 {
 	*stats = (struct loam_frames_stats){
@@ -20,7 +29,7 @@ void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_
 		.reserved = frames->ram - frames->managed - frames->metadata_frames,
 		.metadata = frames->metadata_frames,
 		.managed = frames->managed,
-		.free = free_in_blocks(frames, 0, LOAM_ZONES_MAX),
+		.parked = parked(frames, 0, LOAM_ZONES_MAX),
 		.quarantined = loami_load_relaxed(&frames->quarantined),
 		.allocs = loami_load_relaxed(&frames->allocs),
 		.range_pages_out = loami_load_relaxed(&frames->range_out),
@@ -28,6 +37,9 @@ void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_
 		.range_failures = loami_load_relaxed(&frames->range_failures),
 		.nzones = frames->nzones,
 	};
+	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
+		stats->allocs += loami_load_relaxed(&frames->cpus[cpu].allocs);
+	stats->free = free_in_blocks(frames, 0, LOAM_ZONES_MAX) + stats->parked;
 	stats->used = stats->managed - stats->free - stats->quarantined;
 	stats->frees = stats->allocs - stats->used;
 	for (unsigned int order = 0; order <= LOAM_ORDER_MAX; order++)
@@ -45,7 +57,9 @@ enum loam_status loam_frame_read_zone_stats(const struct loam_frames *frames, un
 		.end = frames->zone_end[zone],
 		.present = frames->zone_present[zone],
 		.managed = frames->zone_managed[zone],
-		.free = free_in_blocks(frames, zone, zone + 1),
+		.free = free_in_blocks(frames, zone, zone + 1) + parked(frames, zone, zone + 1),
+		.low = loami_load_relaxed(&frames->zone_low[zone]),
+		.min = loami_load_relaxed(&frames->zone_min[zone]),
 	};
 	for (uint32_t c = 0; c < frames->nchunks; c++)
 		if (frames->chunks[c]->zone == zone)
@@ -66,7 +80,7 @@ static enum loam_status check_chunk_slots(struct loam_frames *frames, const stru
 		    0)
 			continue;
 		slot = loami_slot_find(frames, pfn);
-		if (!slot || slot->state != 0 || slot->refcount != REF_UNUSED) {
+		if (!slot || (slot->state & ~STATE_UNPARKED) != 0 || slot->refcount != REF_UNUSED) {
 			loami_print("loam: frame: check: 0x%llx is free with refcount 0x%x\n",
 				    (unsigned long long)loam_frame_address(pfn), slot ? slot->refcount : 0);
 			return LOAM_ERR_INVALID;

@@ -1,0 +1,373 @@
+/* frame/magazine.c: frames parked on a CPU, so that most allocations touch nothing shared; and how another CPU gets at them.
+ *
+ * 1 Concepts
+ *   A magazine is a stack of cells {index, generation}. A cell is no ownership, only a hint: the frame is taken by the swap {UNUSED, g} -> {CLAIMED, g + 1} on
+ *   its slot, by the CPU that owns the magazine and by a thief alike, and exactly one of them wins. The loser sees the generation moved and goes on
+ *   to the next cell. A refcount that is not UNUSED under an unmoved generation is corruption.
+ *   A claimed block is the row of a 2 MiB block that this CPU took out of its chunk in one lock hold; the magazine is filled from it.
+ * 3 Invariants
+ *   I7 A frame {UNUSED, g} that is in a bitmap or a claimed row is named with g by no cell below any top. So a good cell is a frame that is nowhere else.
+ *        Frames enter a magazine from a row (after the row's bit is cleared) or from a free (whose generation no older cell carries). They leave it by a claim,
+ *        which moves the generation, or to the bitmaps: by the owner, who takes the cell off first, or by a thief, who moves the generation first.
+ *   I8 What a thief reads below top was pushed, not left over: top is stored with release after the cell, and loaded with acquire.
+ * 4 Locks
+ *   busy     (a byte, plain stores) keeps an interrupt on the same CPU out of the magazines while a fast path is inside: it takes the shared path, or steals.
+ *   cpu.lock guards claimed rows and the FIFO, and makes refill, drain and theft exclude each other. It is held with interrupts masked and never
+ *            while waiting, so it may be taken in any context. The owner pops and pushes without it, against a thief that holds it: I7 and the swap settle that.
+ * 5 Bounds: a refill moves REFILL frames, an overflow half a magazine, a theft one magazine per lock hold. No loop waits for another CPU.
+ */
+#include "internal.h"
+
+/* What a machine this size lets one CPU park, in frames. */
+static uint64_t parking(const struct loam_frames *frames)
+{
+	return frames->managed / (8 * (uint64_t)frames->ncpus);
+}
+
+static void magazine_reset(struct loami_magazine *magazine, unsigned int cells, unsigned int order, unsigned int type)
+{
+	loami_store_relaxed(&magazine->limit, (uint16_t)cells);
+	magazine->order = (uint8_t)order;
+	magazine->type = (uint8_t)type;
+}
+
+static unsigned int at_most(uint64_t value, unsigned int limit)
+{
+	return value < limit ? (unsigned int)value : limit;
+}
+
+void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online)
+{
+	struct loami_frame_cpu *cpu = &frames->cpus[number];
+	uint64_t room = frames->hardened || !online ? 0 : parking(frames);
+
+	for (unsigned int type = 0; type < TYPE_COUNT; type++) {
+		magazine_reset(&cpu->singles[type].head, room < 16 ? 0 : at_most(room / 4, MAGAZINE_CELLS), 0, type);
+		magazine_reset(&cpu->zeroed[type].head, room < 16 ? 0 : at_most(room / 8, MAGAZINE_CELLS), 0, type);
+		magazine_reset(&cpu->runs[type].head, room < 512 ? 0 : at_most(room / 64, MAGAZINE_CELLS_3), 3, type);
+	}
+	magazine_reset(&cpu->blocks.head, at_most(room / 4 / LOAM_BLOCK_FRAMES, MAGAZINE_CELLS_9), LOAM_BLOCK_ORDER, 0);
+	cpu->claims = room >= 2 * LOAM_BLOCK_FRAMES;
+}
+
+static struct loami_magazine *magazine_for(struct loami_frame_cpu *cpu, unsigned int order, unsigned int type)
+{
+	switch (order) {
+	case 0:
+		return &cpu->singles[type].head;
+	case 3:
+		return &cpu->runs[type].head;
+	case LOAM_BLOCK_ORDER:
+		return &cpu->blocks.head;
+	default:
+		return NULL;
+	}
+}
+
+/* Every magazine of a CPU, by number. */
+enum { MAGAZINE_COUNT = 3 * TYPE_COUNT + 1 };
+static struct loami_magazine *magazine_number(struct loami_frame_cpu *cpu, unsigned int i)
+{
+	if (i < TYPE_COUNT)
+		return &cpu->singles[i].head;
+	if (i < 2 * TYPE_COUNT)
+		return &cpu->zeroed[i - TYPE_COUNT].head;
+	if (i < 3 * TYPE_COUNT)
+		return &cpu->runs[i - 2 * TYPE_COUNT].head;
+	return &cpu->blocks.head;
+}
+
+/* ---- refill ---------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Frames of the claimed row into an empty magazine, so that they are popped in rising order. */
+static void unload(const struct loam_frames *frames, struct loami_claimed *claimed, struct loami_magazine *magazine)
+{
+	const struct loami_frame_section *section = loami_section_of(frames, claimed->base);
+	uint32_t index = loami_index_of(frames, claimed->base);
+	uint32_t n = claimed->left < magazine->limit ? claimed->left : magazine->limit, at;
+
+	if (n > REFILL)
+		n = REFILL;
+	at = n;
+	for (unsigned int w = 0; at != 0; w++) {
+		uint64_t word = claimed->row[w];
+
+		for (; word != 0 && at != 0; word &= word - 1) {
+			uint32_t bit = w * 64 + loami_ctz64(word);
+			struct loam_slot *slot = loami_slot_at(section, loami_offset_of(claimed->base) + bit);
+
+			at--;
+			loami_store_relaxed(&loami_cells(magazine)[at],
+					    loami_cell_make(index + bit, loami_load_relaxed(loami_slot_word(slot))));
+		}
+		claimed->row[w] = word;
+	}
+	claimed->left -= n;
+	loami_store_release(&magazine->top, n);
+}
+
+static void refill_singles(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
+{
+	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones};
+	struct loami_claimed *claimed = &cpu->claimed[magazine->type];
+
+	if (claimed->left == 0 &&
+	    !loami_blocks_claim(frames, &want, claimed, cpu->claims ? LOAM_BLOCK_FRAMES : magazine->limit))
+		return;
+	unload(frames, claimed, magazine);
+}
+
+static void refill_blocks(struct loam_frames *frames, struct loami_magazine *magazine)
+{
+	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones};
+	uint32_t n = (magazine->limit + 1u) / 2, at = n;
+
+	while (at != 0) {
+		loam_pfn first = loami_blocks_take(frames, magazine->order, &want);
+
+		if (first == LOAM_PFN_NONE)
+			break;
+		at--;
+		loami_store_relaxed(&loami_cells(magazine)[at],
+				    loami_cell_make(loami_index_of(frames, first),
+						    loami_load_relaxed(loami_slot_word(loami_slot_of(frames, first)))));
+	}
+	/* Cells were filled from above: move them down when there were fewer. */
+	for (uint32_t i = at; at != 0 && i < n; i++)
+		loami_store_relaxed(&loami_cells(magazine)[i - at], loami_cells(magazine)[i]);
+	loami_store_release(&magazine->top, n - at);
+}
+
+void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
+{
+	unsigned long irq = loami_lock_irq(&cpu->lock);
+
+	if (magazine->limit != 0 && magazine->order == 0)
+		refill_singles(frames, cpu, magazine);
+	else if (magazine->limit != 0)
+		refill_blocks(frames, magazine);
+	loami_unlock_irq(&cpu->lock, irq);
+}
+
+struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
+				 loam_pfn *first)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loam_slot *slot = NULL;
+	uint32_t refcount = REF_UNUSED;
+
+	if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
+		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
+		struct loami_magazine *magazine = magazine_for(cpu, order, want->type);
+
+		if (magazine) {
+			slot = loami_magazine_pop(frames, magazine, first, &refcount);
+			if (!slot && refcount == REF_UNUSED) {
+				loami_magazine_refill(frames, cpu, magazine);
+				slot = loami_magazine_pop(frames, magazine, first, &refcount);
+			}
+			if (slot)
+				loami_cpu_count(cpu, UINT64_C(1) << order);
+		}
+		loami_cpu_leave(cpu);
+	}
+	loam_port_unpin(pin);
+	if (LOAMI_UNLIKELY(refcount != REF_UNUSED))
+		loami_frame_corrupt(*first, refcount);
+	return slot;
+}
+
+/* ---- overflow ---------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The older half of a full magazine to the blocks. This CPU is busy. */
+static void overflow(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
+{
+	unsigned long irq = loami_lock_irq(&cpu->lock);
+	uint32_t top = loami_load_relaxed(&magazine->top), half = (top + 1) / 2, n = 0;
+	loam_pfn firsts[(MAGAZINE_CELLS + 1) / 2];
+
+	for (uint32_t i = 0; i < half; i++) {
+		uint64_t cell = loami_cells(magazine)[i];
+		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
+		uint32_t offset = (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+
+		/* Under the lock nobody steals: what is good now stays so. */
+		if (loami_load_acquire(loami_slot_word(loami_slot_at(section, offset))) == loami_cell_word(cell))
+			firsts[n++] = section->base + offset;
+	}
+	for (uint32_t i = half; i < top; i++)
+		loami_store_relaxed(&loami_cells(magazine)[i - half], loami_cells(magazine)[i]);
+	loami_store_release(&magazine->top, top - half);
+	loami_blocks_put_many(frames, firsts, n, magazine->order);
+	loami_unlock_irq(&cpu->lock, irq);
+}
+
+/* Hardened: the block waits in the CPU's FIFO, and the one that has waited longest comes out. Up to 2 MiB each. */
+static void fifo_swap(struct loam_frames *frames, struct loami_frame_cpu *cpu, loam_pfn *first, unsigned int *order)
+{
+	unsigned long irq = loami_lock_irq(&cpu->lock);
+	uint64_t *entry = &cpu->fifo[cpu->fifo_next], out = *entry;
+
+	(void)frames;
+	*entry = *first << 8 | *order;
+	cpu->fifo_next = (cpu->fifo_next + 1) % FIFO_FRAMES;
+	loami_unlock_irq(&cpu->lock, irq);
+	*first = out == LOAM_PFN_NONE ? LOAM_PFN_NONE : out >> 8;
+	*order = (unsigned int)(out & 0xff);
+}
+
+void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
+		    unsigned int type)
+{
+	struct loam_pin pin = loam_port_pin();
+	bool parked = false;
+
+	if (pin.cpu < frames->ncpus && frames->cpus[pin.cpu].fifo && order <= LOAM_BLOCK_ORDER) {
+		fifo_swap(frames, &frames->cpus[pin.cpu], &first, &order);
+		parked = first == LOAM_PFN_NONE;
+	} else if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
+		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
+		struct loami_magazine *magazine = magazine_for(cpu, order, type);
+
+		if (magazine && magazine->limit != 0 && (slot->state & STATE_UNPARKED) == 0) {
+			uint32_t top = loami_load_relaxed(&magazine->top);
+
+			if (top >= magazine->limit) {
+				overflow(frames, cpu, magazine);
+				top = loami_load_relaxed(&magazine->top);
+			}
+			loami_store_relaxed(&loami_cells(magazine)[top],
+					    loami_cell_make(loami_index_of(frames, first),
+							    loami_load_relaxed(loami_slot_word(slot))));
+			loami_store_release(&magazine->top, top + 1);
+			parked = true;
+		}
+		loami_cpu_leave(cpu);
+	}
+	loam_port_unpin(pin);
+	if (!parked)
+		loami_blocks_put(frames, first, UINT64_C(1) << order);
+}
+
+/* ---- theft ----------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The good cells of a magazine to the blocks, under the CPU's lock, while its owner may pop and push. */
+static uint64_t steal(struct loam_frames *frames, struct loami_magazine *magazine)
+{
+	uint32_t top = loami_load_acquire(&magazine->top), n = 0;
+	loam_pfn firsts[MAGAZINE_CELLS];
+
+	for (uint32_t i = 0; i < top; i++) {
+		uint64_t cell = loami_load_relaxed(&loami_cells(magazine)[i]), word = loami_cell_word(cell);
+		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
+		uint32_t offset = (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+
+		/* {UNUSED, g} -> {UNUSED, g + 1}: every copy of the cell is stale now, the owner's in a register too. */
+		if (!loami_cas(loami_slot_word(loami_slot_at(section, offset)), &word, word + (UINT64_C(1) << 32)))
+			continue;
+		firsts[n++] = section->base + offset;
+		/* Not needed, but that a stale cell must not lie for 2^32 claims. The owner may have put another there. */
+		(void)loami_cas(&loami_cells(magazine)[i], &cell, CELL_NONE);
+	}
+	loami_blocks_put_many(frames, firsts, n, magazine->order);
+	return (uint64_t)n << magazine->order;
+}
+
+static uint64_t unclaim(struct loam_frames *frames, struct loami_claimed *claimed)
+{
+	uint64_t n = claimed->left;
+
+	for (unsigned int w = 0; claimed->left != 0 && w < ROW_WORDS; w++) {
+		loam_pfn firsts[64];
+		unsigned int k = 0;
+
+		for (uint64_t word = claimed->row[w]; word != 0; word &= word - 1)
+			firsts[k++] = claimed->base + w * 64 + loami_ctz64(word);
+		claimed->row[w] = 0;
+		claimed->left -= k;
+		loami_blocks_put_many(frames, firsts, k, 0);
+	}
+	return n;
+}
+
+static uint64_t fifo_drain(struct loam_frames *frames, struct loami_frame_cpu *cpu)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < FIFO_FRAMES; i++) {
+		if (cpu->fifo[i] == LOAM_PFN_NONE)
+			continue;
+		loami_blocks_put(frames, cpu->fifo[i] >> 8, UINT64_C(1) << (cpu->fifo[i] & 0xff));
+		n += UINT64_C(1) << (cpu->fifo[i] & 0xff);
+		cpu->fifo[i] = LOAM_PFN_NONE;
+	}
+	return n;
+}
+
+uint64_t loami_cpu_drain(struct loam_frames *frames, unsigned int number)
+{
+	struct loami_frame_cpu *cpu = &frames->cpus[number];
+	unsigned long irq;
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++) {
+		struct loami_magazine *magazine = magazine_number(cpu, i);
+
+		irq = loami_lock_irq(&cpu->lock);
+		n += steal(frames, magazine);
+		loami_unlock_irq(&cpu->lock, irq);
+	}
+	irq = loami_lock_irq(&cpu->lock);
+	for (unsigned int type = 0; type < TYPE_COUNT; type++)
+		n += unclaim(frames, &cpu->claimed[type]);
+	if (cpu->fifo)
+		n += fifo_drain(frames, cpu);
+	loami_unlock_irq(&cpu->lock, irq);
+	return n;
+}
+
+/* ---- counting ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static bool in_zones(const struct loam_frames *frames, loam_pfn pfn, unsigned int from, unsigned int to)
+{
+	for (unsigned int zone = from; zone < to; zone++)
+		if (pfn >= frames->zone_start[zone] && pfn < frames->zone_end[zone])
+			return true;
+	return false;
+}
+
+static uint64_t count_magazine(const struct loam_frames *frames, struct loami_magazine *magazine, unsigned int from,
+			       unsigned int to)
+{
+	uint32_t top = loami_load_acquire(&magazine->top);
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < top; i++) {
+		uint64_t cell = loami_load_relaxed(&loami_cells(magazine)[i]);
+		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
+		uint32_t offset = (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+
+		if (loami_load_relaxed(loami_slot_word(loami_slot_at(section, offset))) == loami_cell_word(cell) &&
+		    in_zones(frames, section->base + offset, from, to))
+			n += UINT64_C(1) << magazine->order;
+	}
+	return n;
+}
+
+uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int number, unsigned int from, unsigned int to)
+{
+	struct loami_frame_cpu *cpu = &frames->cpus[number];
+	unsigned long irq = loami_lock_irq(&cpu->lock);
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++)
+		n += count_magazine(frames, magazine_number(cpu, i), from, to);
+	for (unsigned int type = 0; type < TYPE_COUNT; type++)
+		if (cpu->claimed[type].zone >= from && cpu->claimed[type].zone < to)
+			n += cpu->claimed[type].left;
+	for (unsigned int i = 0; cpu->fifo && i < FIFO_FRAMES; i++)
+		if (cpu->fifo[i] != LOAM_PFN_NONE && in_zones(frames, cpu->fifo[i] >> 8, from, to))
+			n += UINT64_C(1) << (cpu->fifo[i] & 0xff);
+	loami_unlock_irq(&cpu->lock, irq);
+	return n;
+}

@@ -1,0 +1,164 @@
+/* frame/policy.c: memory pressure: watermarks, reserves, shrinkers.
+ *
+ * 1 Concepts
+ *   low      a zone below it is short: when all zones an allocation may use are, shrinkers run before it is served.
+ *   min      frames of the zone only use_reserve allocations may have.
+ *   reserve  frames of the zone on top of min that allocations which may also use a higher zone leave to those that cannot.
+ *   Frames parked on CPUs are free in all three. They are also handed out without a look at the watermarks: a magazine's worth per CPU is the slack.
+ * 4 Locks: shrinking, an exchanged flag: one pass at a time, and none while the list changes. Nobody waits for it but add and remove.
+ */
+#include "internal.h"
+
+static uint64_t free_in_blocks(const struct loam_frames *frames, unsigned int zone)
+{
+	unsigned int n = loami_load_acquire(&frames->ndomains);
+	uint64_t sum = 0;
+
+	for (unsigned int d = 0; d < n; d++)
+		if (frames->domains[d].zone == zone)
+			sum += loami_load_relaxed(&frames->domains[d].free);
+	return sum;
+}
+
+uint64_t loami_zone_free(const struct loam_frames *frames, unsigned int zone)
+{
+	uint64_t sum = free_in_blocks(frames, zone);
+
+	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
+		sum += loami_cpu_parked(frames, cpu, zone, zone + 1);
+	return sum;
+}
+
+/* Are at least @n frames of the zone free? Counts the parked ones only where it matters. */
+static bool has_free(const struct loam_frames *frames, unsigned int zone, uint64_t n)
+{
+	return free_in_blocks(frames, zone) >= n || loami_zone_free(frames, zone) >= n;
+}
+
+bool loami_zone_allows(const struct loam_frames *frames, unsigned int zone, const struct loami_frame_want *want,
+		       uint64_t n)
+{
+	uint64_t keep = loami_load_relaxed(&frames->zone_min[zone]);
+
+	if (want->zones > zone + 1u)
+		keep += loami_load_relaxed(&frames->zone_reserve[zone]);
+	return LOAMI_LIKELY(keep == 0) || want->reserve || has_free(frames, zone, keep + n);
+}
+
+enum loam_status loam_frame_set_watermarks(struct loam_frames *frames, unsigned int zone,
+					   const struct loam_zone_watermarks *marks)
+{
+	if (loami_load_acquire(&frames->ready) == 0)
+		return LOAM_ERR_NOT_READY;
+	if (zone >= frames->nzones)
+		return LOAM_ERR_ZONE;
+	if (marks->min > marks->low)
+		return LOAM_ERR_INVALID;
+	loami_store_relaxed(&frames->zone_low[zone], marks->low);
+	loami_store_relaxed(&frames->zone_min[zone], marks->min);
+	loami_store_relaxed(&frames->zone_reserve[zone], marks->reserve);
+	return LOAM_OK;
+}
+
+/* ---- shrinkers -------------------------------------------------------------------------------------------------------------------------------- */
+
+static bool begin_shrinking(struct loam_frames *frames)
+{
+	return loami_exchange(&frames->shrinking, 1) == 0;
+}
+static void end_shrinking(struct loam_frames *frames)
+{
+	loami_store_release(&frames->shrinking, 0);
+}
+static void wait_shrinking(struct loam_frames *frames)
+{
+	for (unsigned int round = 0; !begin_shrinking(frames); round++)
+		loam_port_relax(round);
+}
+
+static uint64_t run_shrinkers(struct loam_frames *frames, uint64_t npages)
+{
+	uint64_t freed = 0;
+
+	if (!begin_shrinking(frames))
+		return 0;
+	for (struct loam_shrinker *shrinker = frames->shrinkers; shrinker && freed < npages; shrinker = shrinker->next)
+		freed += shrinker->shrink(shrinker, (size_t)(npages - freed));
+	end_shrinking(frames);
+	return freed;
+}
+
+static bool may_shrink(const struct loam_frames *frames, const struct loami_frame_want *want)
+{
+	return want->reclaim && loami_load_relaxed(&frames->shrinkers) != NULL &&
+	       loam_port_context() == LOAM_CONTEXT_TASK;
+}
+
+bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want)
+{
+	return may_shrink(frames, want) && run_shrinkers(frames, npages) != 0;
+}
+
+void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_want *want)
+{
+	uint64_t lacking = 0, moves;
+
+	if (!may_shrink(frames, want))
+		return;
+	for (unsigned int zone = 0; zone < want->zones; zone++) {
+		uint64_t low = loami_load_relaxed(&frames->zone_low[zone]), have;
+
+		if (frames->zone_managed[zone] == 0)
+			continue;
+		if (has_free(frames, zone, low))
+			return;
+		have = loami_zone_free(frames, zone);
+		lacking += low > have ? low - have : 0;
+	}
+	/* Where a pass brought nothing, the next waits until something has come back. */
+	moves = loami_load_relaxed(&frames->moves);
+	if (lacking == 0 || loami_load_relaxed(&frames->shrunk_in_vain) == moves + 1)
+		return;
+	if (run_shrinkers(frames, lacking) == 0)
+		loami_store_relaxed(&frames->shrunk_in_vain, moves + 1);
+}
+
+enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker)
+{
+	enum loam_status status = LOAM_OK;
+
+	LOAMI_TASK_ONLY();
+	if (loami_load_acquire(&frames->ready) == 0)
+		return LOAM_ERR_NOT_READY;
+	if (!shrinker || !shrinker->shrink)
+		return LOAM_ERR_INVALID;
+	wait_shrinking(frames);
+	for (struct loam_shrinker *known = frames->shrinkers; known; known = known->next)
+		if (known == shrinker)
+			status = LOAM_ERR_ALREADY;
+	if (status == LOAM_OK) {
+		shrinker->next = frames->shrinkers;
+		loami_store_release(&frames->shrinkers, shrinker);
+	}
+	end_shrinking(frames);
+	return status;
+}
+
+enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker)
+{
+	enum loam_status status = LOAM_ERR_NOT_FOUND;
+
+	LOAMI_TASK_ONLY();
+	if (loami_load_acquire(&frames->ready) == 0)
+		return LOAM_ERR_NOT_READY;
+	wait_shrinking(frames);
+	for (struct loam_shrinker **link = &frames->shrinkers; *link; link = &(*link)->next) {
+		if (*link == shrinker) {
+			loami_store_release(link, shrinker->next);
+			status = LOAM_OK;
+			break;
+		}
+	}
+	end_shrinking(frames);
+	return status;
+}
