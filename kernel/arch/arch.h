@@ -142,6 +142,8 @@ bool arch_peek(uintptr_t address, uintptr_t *value);
 const struct loam_paging_format *arch_mmu_format(void);
 /** arch_mmu_largest_leaf() - 30 or 21: the largest leaf this CPU knows. */
 unsigned int arch_mmu_largest_leaf(void);
+/** arch_zones() - the address limits that matter to this architecture's devices. Return: how many, at most LOAM_ZONES_MAX. */
+unsigned int arch_zones(struct loam_zone_config zones[]);
 /** arch_mmu_load() - put the kernel's tables in force on this CPU, with all the CPU can do to protect them. */
 void arch_mmu_load(loam_paddr root);
 /** arch_tlb_flush() - loam_port_tlb_flush() on this CPU. */

@@ -29,7 +29,7 @@ struct cpu {
 	unsigned int nmi_depth;
 	uint64_t ticks;
 
-	struct cpu_call run;       /* to be run by the CPU's own loop: smp_run() */
+	struct cpu_call run;       /* to be run by the CPU's own loop: machine_run() */
 	struct cpu_call interrupt; /* to be run in interrupt context: smp_interrupt() */
 
 	struct loam_task task;   /* what the running task is called: attribution */

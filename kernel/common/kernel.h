@@ -5,6 +5,7 @@
 #include <loam/inspect.h>
 
 #include "../arch/arch.h"
+#include "machine.h"
 
 /* ---- string.c ------------------------------------------------------------------------------------------------------------- */
 
@@ -35,8 +36,6 @@ void kernel_set_tick_hook(void (*hook)(void));
 
 /** smp_start() - bring all other CPUs up. Return: how many run, this one included. */
 unsigned int smp_start(void);
-/** smp_run() - call @function(@arg) on every CPU at once, in task context; returns when all have returned. From CPU 0 only. */
-void smp_run(void (*function)(void *arg), void *arg);
 /** smp_interrupt() - call @function(@arg) on another CPU in interrupt context, and wait for it. From one CPU at a time. */
 void smp_interrupt(unsigned int cpu, void (*function)(void *arg), void *arg);
 /** smp_stop_others() - for good; waits a moment for them to have stopped. */
@@ -51,12 +50,15 @@ LOAM_NORETURN LOAM_PRINTF(1, 2) void kernel_panic(const char *format, ...);
 LOAM_NORETURN void kernel_fault(const struct arch_frame *frame, const struct arch_fault *fault);
 bool kernel_is_panicking(void);
 
-/**
- * kernel_try() - run @function(@arg), expecting that it may panic or fault.
- * @text: what it died of, one line, empty when it came back.
- * Return: true when it came back. Nothing it held is given back for it: Loam raises misuse with nothing held.
- */
-bool kernel_try(void (*function)(void *arg), void *arg, char text[], size_t nbytes);
+/* Whoever tests the kernel looks on: tests/kernel sets these. */
+struct kernel_hooks {
+	bool (*on_log)(const char *text, size_t nbytes);             /* true when it has taken the text */
+	void (*on_panic)(enum loam_fatal kind, const char *message); /* in task context of CPU 0; may leave by a jump */
+};
+extern struct kernel_hooks kernel_hooks;
+
+/** kernel_test() - run the tests linked in, print TAP. Return: how many failed. Weak: a kernel without tests has none. */
+unsigned int kernel_test(void) __attribute__((weak));
 
 /* ---- symbols.c -------------------------------------------------------------------------------------------------------------- */
 
@@ -65,13 +67,12 @@ const char *symbol_find(uintptr_t address, uintptr_t *offset);
 
 /* ---- memory.c --------------------------------------------------------------------------------------------------------------- */
 
-/* The kernel's one instance of each layer. */
-extern struct loam_system kernel_system;
-extern struct loam_heap kernel_heap;
-#define kmalloc(nbytes) loam_heap_alloc_at(kernel_system.heap, (nbytes), LOAM_HERE)
-#define kfree(object) loam_heap_free_at(kernel_system.heap, (object), LOAM_HERE)
-
-/** memory_init() - from the firmware's map to a heap; ends with arch_cpu_load() of the first CPU's memory from Loam. */
-void memory_init(const struct arch_firmware *firmware);
+/**
+ * memory_init() - from the firmware's map to a heap, with this CPU in memory of its own. From here on what the firmware left is out of reach.
+ * Return: a copy of the command line.
+ */
+char *memory_init(const struct arch_firmware *firmware);
+/** memory_cpu_online() - the calling CPU begins to use Loam. */
+void memory_cpu_online(void);
 
 #endif

@@ -2,6 +2,7 @@
 #include "console.h"
 #include "cpu.h"
 #include "kernel.h"
+#include "tour.h"
 
 /* The first CPU's structure and trap stack until Loam gives it others. */
 static struct cpu first_cpu;
@@ -16,18 +17,55 @@ static void begin(void)
 	arch_cpu_load(&first_cpu);
 }
 
+static bool has_word(const char *line, const char *word)
+{
+	size_t length = strlen(word);
+
+	for (const char *at = line; *at != '\0'; at++)
+		if ((at == line || at[-1] == ' ') && strncmp(at, word, length) == 0 &&
+		    (at[length] == ' ' || at[length] == '\0'))
+			return true;
+	return false;
+}
+
+/* The rest of life, on a stack from Loam. @arg: the command line. */
+static void live(void *arg)
+{
+	const char *line = arg;
+	unsigned int online = smp_start();
+	unsigned int failures = 0;
+
+	arch_irq_enable();
+	machine_ticks(0, NULL);
+	kprintf("   %u of %u CPU%s up\n", online, cpu_count, cpu_count == 1 ? "" : "s");
+	failures += online != cpu_count;
+	if (has_word(line, "test")) {
+		failures += kernel_test != NULL ? kernel_test() : 1;
+	} else {
+		failures += tour_run();
+		if (has_word(line, "shell"))
+			failures += shell_run();
+		failures += tour_end();
+	}
+	arch_power_off(failures == 0);
+}
+
 void kernel_main(void)
 {
 	struct arch_firmware firmware;
 
 	begin();
 	arch_firmware_read(&firmware);
-	kprintf("Loam reference kernel, " ARCH_NAME ", %s\n", arch_cpu_name());
-	arch_power_off(true);
+	kprintf("Loam reference kernel, " ARCH_NAME ", %u CPU%s: %s\n", firmware.ncpus, firmware.ncpus == 1 ? "" : "s",
+		arch_cpu_name());
+	char *line = memory_init(&firmware);
+	arch_call_on_stack(live, line, cpus[0].stack_top);
+	arch_power_off(false);
 }
 
 void kernel_secondary_main(struct cpu *cpu)
 {
+	memory_cpu_online();
 	__atomic_store_n(&cpu->online, true, __ATOMIC_RELEASE);
 	smp_idle();
 }

@@ -1,15 +1,13 @@
 /* kernel/common/panic.c: the last words, and leaving before them.
  *
- * A panic or fault is first offered to whoever expects one on this CPU (kernel_try, a running test). Otherwise: one line that says what
+ * A panic or fault is first offered to whoever expects one on this CPU (machine_try, a running test). Otherwise: one line that says what
  * happened, the registers, what Loam knows of the address, a backtrace with names; then all CPUs stop and the machine ends as failed.
  */
-#include <tap.h>
-
 #include "console.h"
 #include "cpu.h"
 #include "kernel.h"
 
-/* One level of kernel_try(). */
+/* One level of machine_try(). */
 struct catcher {
 	uintptr_t jump[ARCH_JUMP_WORDS];
 	struct catcher *outer;
@@ -21,6 +19,7 @@ struct catcher {
 
 #define BACKTRACE_MAX 32
 
+struct kernel_hooks kernel_hooks;
 static uint32_t panicking; /* 1 + the CPU that reports */
 
 bool kernel_is_panicking(void)
@@ -28,7 +27,7 @@ bool kernel_is_panicking(void)
 	return __atomic_load_n(&panicking, __ATOMIC_RELAXED) != 0;
 }
 
-bool kernel_try(void (*function)(void *arg), void *arg, char text[], size_t nbytes)
+bool machine_try(void (*function)(void *arg), void *arg, char text[], size_t nbytes)
 {
 	struct cpu *cpu = arch_this_cpu();
 	struct catcher catcher = {
@@ -45,6 +44,8 @@ bool kernel_try(void (*function)(void *arg), void *arg, char text[], size_t nbyt
 	bool returned = arch_setjmp(catcher.jump) == 0;
 	if (returned)
 		function(arg);
+	else
+		arch_irq_restore(catcher.irq_state); /* it may have died with interrupts masked */
 	cpu->catcher = catcher.outer;
 	return returned;
 }
@@ -58,7 +59,6 @@ static void offer(const char *text)
 	if (catcher == NULL || catcher->irq_depth != cpu->irq_depth)
 		return;
 	(void)kformat(catcher->text, catcher->nbytes, "%s", text);
-	arch_irq_restore(catcher->irq_state);
 	arch_longjmp(catcher->jump);
 }
 
@@ -100,15 +100,17 @@ static void print_place(unsigned int number, uintptr_t pc)
 		kprintf("  %2u  %016lx\n", number, pc);
 }
 
-static void print_backtrace(uintptr_t pc, uintptr_t fp)
+/* @frame: of the trap that is reported, or NULL where somebody called for the report. */
+static void print_backtrace(const struct arch_frame *frame)
 {
 	uintptr_t pcs[BACKTRACE_MAX];
+	uintptr_t fp = frame != NULL ? arch_frame_fp(frame) : arch_frame_pointer();
 	size_t count = arch_backtrace(fp, pcs, BACKTRACE_MAX);
 	unsigned int number = 0;
 
 	kprintf("backtrace\n");
-	if (pc != 0)
-		print_place(number++, pc);
+	if (frame != NULL)
+		print_place(number++, arch_frame_pc(frame));
 	unsigned int repeated = 0;
 	/* A return address may lie past its function's end, where that ends in a call; the call itself does not. */
 	for (size_t i = 0; i < count; i++, number++) {
@@ -136,19 +138,20 @@ void kernel_panic(const char *format, ...)
 	offer(text);
 	begin_report();
 	headline("PANIC", text);
-	print_backtrace(0, arch_frame_pointer());
+	print_backtrace(NULL);
 	arch_power_off(false);
 }
 
 void loam_port_panic(enum loam_fatal kind, const char *message)
 {
 	/* Tests run in task context of CPU 0 and leave from here by themselves. */
-	if (arch_this_cpu()->catcher == NULL && arch_cpu_index() == 0 && arch_this_cpu()->irq_depth == 0)
-		tap_on_panic(kind, message);
+	if (kernel_hooks.on_panic != NULL && arch_this_cpu()->catcher == NULL && arch_cpu_index() == 0 &&
+	    arch_this_cpu()->irq_depth == 0)
+		kernel_hooks.on_panic(kind, message);
 	offer(message);
 	begin_report();
 	headline(kind == LOAM_FATAL_CORRUPT ? "CORRUPTION" : "MISUSE", message);
-	print_backtrace(0, arch_frame_pointer());
+	print_backtrace(NULL);
 	arch_power_off(false);
 }
 
@@ -168,6 +171,6 @@ void kernel_fault(const struct arch_frame *frame, const struct arch_fault *fault
 	headline("FAULT", text);
 	kprintf("registers\n");
 	arch_frame_print(frame);
-	print_backtrace(arch_frame_pc(frame), arch_frame_fp(frame));
+	print_backtrace(frame);
 	arch_power_off(false);
 }

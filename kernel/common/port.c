@@ -1,15 +1,13 @@
 /* kernel/common/port.c: what this kernel gives to Loam (include/loam/port.h). What Loam inlines is in the architecture's inline.h; the panic
  * is in panic.c.
  */
-#include <tap.h>
-
 #include "console.h"
 #include "cpu.h"
 #include "kernel.h"
 
 void loam_port_log(const char *text, size_t nbytes)
 {
-	if (!tap_on_log(text, nbytes))
+	if (kernel_hooks.on_log == NULL || !kernel_hooks.on_log(text, nbytes))
 		console_write(text, nbytes);
 }
 

@@ -31,7 +31,7 @@ static void post(struct cpu_call *call, void (*function)(void *), void *arg)
 	__atomic_store_n(&call->function, function, __ATOMIC_RELEASE);
 }
 
-void smp_run(void (*function)(void *arg), void *arg)
+void machine_run(void (*function)(void *arg), void *arg)
 {
 	for (unsigned int i = 0; i < cpu_count; i++) {
 		if (i == arch_cpu_index() || !cpus[i].online)

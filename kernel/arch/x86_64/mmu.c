@@ -15,10 +15,19 @@ unsigned int arch_mmu_largest_leaf(void)
 	return (x86_cpuid(0x80000001).edx & 1U << 26) != 0 ? 30 : 21;
 }
 
+/* What the ISA bus can reach, what 32-bit devices can, and the rest. */
+unsigned int arch_zones(struct loam_zone_config zones[])
+{
+	zones[0] = (struct loam_zone_config){"dma", (loam_paddr)16 << 20};
+	zones[1] = (struct loam_zone_config){"dma32", (loam_paddr)4 << 30};
+	zones[2] = (struct loam_zone_config){"normal", 0};
+	return 3;
+}
+
 void arch_mmu_load(loam_paddr root)
 {
 	x86_wrmsr(X86_MSR_EFER, x86_rdmsr(X86_MSR_EFER) | X86_EFER_NXE);
-	x86_wrmsr(X86_MSR_PAT, X86_PAT);
+	x86_wrmsr(X86_MSR_PAT, LOAM_X86_64_PAT);
 	x86_write_cr3(root);
 	x86_write_cr4(x86_read_cr4() | X86_CR4_PGE);
 	arch_tlb_flush(NULL, 0);

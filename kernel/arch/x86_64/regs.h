@@ -67,8 +67,6 @@ _Static_assert(sizeof(struct arch_frame) == 22 * 8, "vectors.S pushes 22 words")
 #define X86_MSR_EFER 0xc0000080U
 #define X86_MSR_GS_BASE 0xc0000101U
 #define X86_EFER_NXE (1UL << 11)
-/* Memory types by PAT slot 0..7: write-back, write-combining, uncached-, uncached, and the same again. */
-#define X86_PAT 0x0007010600070106UL
 
 static inline void x86_out8(uint16_t port, uint8_t value)
 {

@@ -1,0 +1,14 @@
+/* kernel/common/bootmap.h: the firmware's memory map, shown as it came and as it was understood. */
+#ifndef KERNEL_BOOTMAP_H
+#define KERNEL_BOOTMAP_H
+
+#include <loam/boot.h>
+
+/**
+ * bootmap_init() - loam_memmap_init(), and say what came, what was corrected and what is left.
+ * @source: who the map is from.  The rest as in loam_memmap_init().
+ */
+LOAM_NODISCARD enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, size_t nraw,
+					     struct loam_region *storage, size_t capacity, const char *source);
+
+#endif

@@ -1,0 +1,72 @@
+/* kernel/common/machine.c: machine.h on real CPUs. machine_run() is in smp.c, machine_try() in panic.c. */
+#include "cpu.h"
+#include "kernel.h"
+
+/* What a CPU ticks at when nobody asks for more: the shell looks for typed bytes that often. */
+#define HZ 100
+
+unsigned int machine_cpus(void)
+{
+	unsigned int online = 0;
+
+	for (unsigned int i = 0; i < cpu_count; i++)
+		online += __atomic_load_n(&cpus[i].online, __ATOMIC_ACQUIRE);
+	return online;
+}
+
+uint64_t machine_load(uintptr_t address)
+{
+	return *(const volatile uint64_t *)address;
+}
+
+void machine_store(uintptr_t address, uint64_t value)
+{
+	*(volatile uint64_t *)address = value;
+}
+
+void machine_run_on_stack(void (*function)(void *arg), void *arg, void *top)
+{
+	arch_call_on_stack(function, arg, top);
+}
+
+/* Each level uses some stack and needs what the next one returns, so that no compiler makes a loop of it. */
+static __attribute__((noinline)) uintptr_t use_stack(volatile uintptr_t *outer)
+{
+	volatile uintptr_t words[32];
+
+	words[0] = (uintptr_t)outer;
+	if (*outer == 0)
+		return 0;
+	return use_stack(words) + words[0];
+}
+
+static void overflow(void *arg)
+{
+	volatile uintptr_t start = 1;
+
+	(void)arg;
+	(void)use_stack(&start);
+}
+
+void machine_overflow(void *top)
+{
+	arch_call_on_stack(overflow, NULL, top);
+}
+
+static void start_timer(void *hz)
+{
+	arch_timer_start(*(unsigned int *)hz);
+}
+
+void machine_ticks(unsigned int hz, void (*hook)(void))
+{
+	unsigned int rate = hz == 0 ? HZ : hz;
+
+	kernel_set_tick_hook(hook);
+	machine_run(start_timer, &rate);
+}
+
+void machine_name_task(const struct loam_task *task)
+{
+	arch_this_cpu()->task = *task;
+}

@@ -1,0 +1,184 @@
+/* kernel/common/shell.c: a prompt to look around with. */
+#include "console.h"
+#include "machine.h"
+#include "tour.h"
+
+static unsigned int failures;
+
+struct command {
+	const char *name;
+	const char *argument;
+	const char *help;
+	void (*run)(const char *argument);
+};
+
+static void help(const char *argument);
+
+static void mem(const char *argument)
+{
+	(void)argument;
+	loam_dump_memory(&kernel_system);
+}
+
+static void map(const char *argument)
+{
+	(void)argument;
+	loam_dump_map(&kernel_system);
+}
+
+static void zones(const char *argument)
+{
+	(void)argument;
+	loam_dump_zones(&kernel_system);
+}
+
+static void frames(const char *argument)
+{
+	(void)argument;
+	loam_dump_frames(&kernel_system);
+}
+
+static void slabs(const char *argument)
+{
+	(void)argument;
+	loam_dump_slabs(&kernel_system);
+}
+
+static void vmalloc(const char *argument)
+{
+	(void)argument;
+	loam_dump_vmalloc(&kernel_system);
+}
+
+/* Hexadecimal with or without 0x. */
+static bool parse_address(const char *text, uintptr_t *address)
+{
+	size_t digits = 0;
+
+	*address = 0;
+	if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
+		text += 2;
+	for (; *text != '\0' && digits <= 16; text++, digits++) {
+		unsigned int digit;
+
+		if (*text >= '0' && *text <= '9')
+			digit = (unsigned int)(*text - '0');
+		else if (*text >= 'a' && *text <= 'f')
+			digit = (unsigned int)(*text - 'a' + 10);
+		else if (*text >= 'A' && *text <= 'F')
+			digit = (unsigned int)(*text - 'A' + 10);
+		else
+			return false;
+		*address = *address << 4 | digit;
+	}
+	return digits > 0 && digits <= 16;
+}
+
+static void whatis(const char *argument)
+{
+	uintptr_t address;
+	char text[256];
+
+	if (!parse_address(argument, &address)) {
+		kprintf("whatis: an address in hexadecimal, e.g. whatis ffffc00000001000\n");
+		return;
+	}
+	(void)loam_whatis(&kernel_system, address, text, sizeof(text));
+	kprintf("%s\n", text);
+}
+
+static void audit(const char *argument)
+{
+	(void)argument;
+	if (loam_audit(&kernel_system) == LOAM_OK)
+		kprintf("every invariant of every layer holds\n");
+	else
+		failures++;
+}
+
+static void stress(const char *argument)
+{
+	unsigned int seconds = 0;
+
+	for (; *argument >= '0' && *argument <= '9' && seconds < 100000; argument++)
+		seconds = seconds * 10 + (unsigned int)(*argument - '0');
+	failures += stress_run(seconds == 0 ? 10 : seconds);
+}
+
+static const struct command commands[] = {
+	{"help", "", "this list", help},
+	{"mem", "", "where all memory is", mem},
+	{"map", "", "the memory map as Loam keeps it", map},
+	{"zones", "", "zones: free, watermarks, fragmentation", zones},
+	{"frames", "", "frames: allocated, parked, failed", frames},
+	{"slabs", "", "size classes and typed caches", slabs},
+	{"vmalloc", "", "live areas and who asked for them", vmalloc},
+	{"whatis", " ADDR", "what is at an address", whatis},
+	{"audit", "", "check every invariant", audit},
+	{"stress", " SECONDS", "every CPU works all layers, interrupts too", stress},
+	{"off", "", "power off", NULL},
+};
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void help(const char *argument)
+{
+	(void)argument;
+	for (size_t i = 0; i < NCOMMANDS; i++) {
+		char usage[24];
+
+		(void)kformat(usage, sizeof(usage), "%s%s", commands[i].name, commands[i].argument);
+		kprintf("  %-16s %s\n", usage, commands[i].help);
+	}
+}
+
+/* @line's first word, cut off; what follows it in *@rest. */
+static const char *split(char *line, const char **rest)
+{
+	while (*line == ' ')
+		line++;
+	const char *word = line;
+	while (*line != '\0' && *line != ' ')
+		line++;
+	while (*line == ' ')
+		*line++ = '\0';
+	*rest = line;
+	return word;
+}
+
+static bool same(const char *a, const char *b)
+{
+	for (; *a != '\0' && *a == *b; a++)
+		b++;
+	return *a == *b;
+}
+
+/* Return: false when it is time to go. */
+static bool obey(char *line)
+{
+	const char *argument;
+	const char *word = split(line, &argument);
+
+	if (word[0] == '\0')
+		return true;
+	for (size_t i = 0; i < NCOMMANDS; i++) {
+		if (!same(word, commands[i].name))
+			continue;
+		if (commands[i].run == NULL)
+			return false;
+		commands[i].run(argument);
+		return true;
+	}
+	kprintf("%s: no such command; try help\n", word);
+	return true;
+}
+
+unsigned int shell_run(void)
+{
+	char line[128];
+
+	kprintf("\nType help for what can be asked, off to leave.\n");
+	while (console_read_line("loam> ", line, sizeof(line)))
+		if (!obey(line))
+			break;
+	return failures;
+}

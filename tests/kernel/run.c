@@ -1,0 +1,18 @@
+/* tests/kernel/run.c: the command line `test`: every test linked into the kernel, as TAP on its console. */
+#include "../tap.h"
+
+#include <base/lock.h>
+#include <kernel.h>
+
+/* The runner leaves by a jump: what this CPU held is abandoned with the rig it belonged to. */
+static void on_panic(enum loam_fatal kind, const char *message)
+{
+	loami_witness_forget();
+	tap_on_panic(kind, message);
+}
+
+unsigned int kernel_test(void)
+{
+	kernel_hooks = (struct kernel_hooks){.on_log = tap_on_log, .on_panic = on_panic};
+	return tap_run(NULL);
+}
