@@ -24,7 +24,7 @@ extern "C" {
 
 /**
  * struct loam_arena_config - which addresses, and where metadata comes from.
- * @start: page aligned.   @nbytes: whole pages, 1 MiB .. 64 TiB, not past the end of the address space.
+ * @start: page aligned.   @nbytes: whole pages, 1 MiB .. 64 TiB, ending below the end of the address space.
  * @head_pages: this many pages at the start are never handed out.
  * @ncpus: CPU numbers are 0 .. ncpus - 1, at most 2048.
  * @no_guard_pages: default is one page after each range that belongs to it and is never mapped.

@@ -1,0 +1,371 @@
+/* vmalloc/flush.c: from freed to free: batches, flushes, and who gives back.
+ *
+ * 1 Protocol. claim: loam_arena_claim, one winner. clear: loam_paging_unmap. publish: the range joins the open batch of this CPU, its frames hang on its
+ *   record. seal: the batch is taken from the CPU and one flush for all of it is started, with no lock held. release: when that flush is done, first the
+ *   frames go back, then the ranges. A batch is sealed when it is full, when it is old, and when an allocation would fail.
+ * 2 Who waits? Nobody who frees. A sealed batch stands in the ring until somebody who allocates, frees or ticks finds its flush done; he gives back a bounded part
+ *   of it (LOAMI_VM_REAP_...). Only a purge waits, and only in task context, with no lock held.
+ * 3 Invariants: I1 a frame or a range in a batch of generation g is given back only after loam_tlb_is_done(g), and its entries were cleared before g was
+ *   started: publish precedes seal, seal precedes flush_start. I2 a batch is in exactly one place: a CPU, the ring, or the hands of one context, which
+ *   @busy counts; so when nothing is open, sealed or in hand, nothing waits. I3 a CPU that stays silent delays; it never lets go of anything.
+ * 4 A full ring: a new batch joins the youngest in the ring and takes the younger generation. So sealing cannot fail, and interrupts can do it.
+ * 5 Locks: the CPU's arena lock to seal, the instance's for the ring; neither while flushing. The shrinker does not wait for other CPUs, as its caller may
+ *   hold a lock they spin on: it polls for some microseconds.
+ */
+#include "vmalloc.h"
+
+enum {
+	POLL_ROUNDS = 2000, /* of loam_port_relax(), where waiting properly is not allowed */
+};
+
+/* ---- sealing ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+static void hold(struct loam_vm *vm)
+{
+	(void)loami_fetch_add(&vm->busy, 1);
+}
+
+static void let_go(struct loam_vm *vm)
+{
+	(void)loami_fetch_sub(&vm->busy, 1);
+}
+
+static void take_loose(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam_vmalloc_chain *chain)
+{
+	struct loam_vmalloc_chain loose;
+	unsigned long irq = loami_lock_irq(&cpu->lock);
+
+	loose = cpu->loose;
+	cpu->loose = LOAMI_CHAIN_EMPTY;
+	loami_unlock_irq(&cpu->lock, irq);
+	loami_chain_join(vm->config.frames, chain, &loose);
+}
+
+/* One flush for all of it, by address when that is little. */
+static loam_tlb_generation start_flush(struct loam_vm *vm, const struct loam_vmalloc_sealed *sealed, bool tables)
+{
+	struct loam_tlb_range ranges[LOAMI_VM_RANGES];
+	size_t n = 0;
+
+	(void)loami_fetch_add_relaxed(&vm->flushes, 1);
+	if (tables)
+		return loam_tlb_flush_tables(vm->config.tlb);
+	if (sealed->areas.nareas > LOAMI_VM_RANGES || sealed->loose.npages > 0)
+		return loam_tlb_flush_start(vm->config.tlb, NULL, 0);
+	for (struct loam_area_record *record = sealed->areas.first; record != NULL; n++) {
+		ranges[n].stride_shift = LOAM_PAGE_SHIFT;
+		record = loam_arena_dirty_range(&vm->arena, record, &ranges[n].start, &ranges[n].npages);
+	}
+	return loam_tlb_flush_start(vm->config.tlb, ranges, n);
+}
+
+/* A batch whose flush has been started goes into the ring. */
+static void put_sealed(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed)
+{
+	unsigned long irq = loami_lock_irq(&vm->lock);
+	uint32_t n = vm->nsealed;
+
+	if (n == LOAM_VMALLOC_SEALED) {
+		struct loam_vmalloc_sealed *last = &vm->sealed[n - 1];
+
+		loam_arena_join(&last->areas, &sealed->areas);
+		loami_chain_join(vm->config.frames, &last->loose, &sealed->loose);
+		if (sealed->generation > last->generation)
+			last->generation = sealed->generation;
+	} else {
+		vm->sealed[n] = *sealed;
+		loami_store_release(&vm->nsealed, n + 1);
+	}
+	loami_unlock_irq(&vm->lock, irq);
+}
+
+/* Seal what is open on CPUs [first, end) and start its flush. Return: false: nothing was open. */
+static bool seal(struct loam_vm *vm, unsigned int first, unsigned int end, loam_tlb_generation *generation)
+{
+	struct loam_vmalloc_sealed sealed = {.loose = LOAMI_CHAIN_EMPTY};
+
+	hold(vm);
+	for (unsigned int i = first; i < end; i++) {
+		(void)loam_arena_seal(&vm->arena, i, &sealed.areas);
+		take_loose(vm, loami_vm_cpu(vm, i), &sealed.loose);
+	}
+	if (sealed.areas.nareas == 0 && sealed.loose.npages == 0) {
+		let_go(vm);
+		return false;
+	}
+	sealed.generation = start_flush(vm, &sealed, false);
+	*generation = sealed.generation;
+	put_sealed(vm, &sealed);
+	let_go(vm);
+	return true;
+}
+
+/* The same for tables that were cut off the tree. They wait in the instance, one batch at a time. */
+static bool seal_tables(struct loam_vm *vm, loam_tlb_generation *generation)
+{
+	struct loam_table_batch batch = {0};
+	unsigned long irq;
+	bool taken;
+
+	if (vm->config.tree->keep_empty_tables)
+		return false;
+	irq = loami_lock_irq(&vm->lock);
+	taken = vm->tables_generation != 0;
+	if (!taken)
+		vm->tables_generation = UINT64_MAX; /* ours */
+	loami_unlock_irq(&vm->lock, irq);
+	if (taken)
+		return false;
+	taken = loam_pagetable_seal(vm->config.tree, &batch);
+	if (taken)
+		*generation = start_flush(vm, NULL, true);
+	irq = loami_lock_irq(&vm->lock);
+	vm->tables = batch;
+	vm->tables_generation = taken ? *generation : 0;
+	loami_unlock_irq(&vm->lock, irq);
+	return taken;
+}
+
+/* ---- giving back --------------------------------------------------------------------------------------------------------------------------------------- */
+
+static void reap_tables(struct loam_vm *vm)
+{
+	struct loam_table_batch batch = {0};
+	unsigned long irq;
+
+	if (vm->config.tree->keep_empty_tables)
+		return;
+	irq = loami_lock_irq(&vm->lock);
+	if (vm->tables_generation != 0 && vm->tables_generation != UINT64_MAX &&
+	    loam_tlb_is_done(vm->config.tlb, vm->tables_generation)) {
+		batch = vm->tables;
+		vm->tables_generation = 0;
+	}
+	loami_unlock_irq(&vm->lock, irq);
+	if (batch.ntables > 0)
+		loam_pagetable_release(vm->config.tree, &batch);
+}
+
+/* Part of the oldest batch whose flush is done. */
+static bool take_flushed(struct loam_vm *vm, size_t nareas, size_t npages, struct loam_vmalloc_sealed *part)
+{
+	unsigned long irq = loami_lock_irq(&vm->lock);
+	bool found = false;
+
+	*part = (struct loam_vmalloc_sealed){.loose = LOAMI_CHAIN_EMPTY};
+	for (uint32_t i = 0; i < vm->nsealed && !found; i++) {
+		struct loam_vmalloc_sealed *sealed = &vm->sealed[i];
+
+		if (!loam_tlb_is_done(vm->config.tlb, sealed->generation))
+			continue;
+		found = true;
+		hold(vm);
+		part->loose = sealed->loose;
+		sealed->loose = LOAMI_CHAIN_EMPTY;
+		loam_arena_split(&sealed->areas, nareas, npages, &part->areas);
+		if (sealed->areas.nareas > 0)
+			break;
+		for (uint32_t j = i + 1; j < vm->nsealed; j++)
+			vm->sealed[j - 1] = vm->sealed[j];
+		loami_store_release(&vm->nsealed, vm->nsealed - 1);
+	}
+	loami_unlock_irq(&vm->lock, irq);
+	return found;
+}
+
+size_t loami_vm_reap(struct loam_vm *vm, size_t nareas, size_t npages)
+{
+	struct loam_frames *frames = vm->config.frames;
+	struct loam_vmalloc_sealed part;
+	size_t given = 0;
+
+	reap_tables(vm);
+	while (nareas > 0 && loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, nareas, npages, &part)) {
+		size_t n = part.areas.nareas, before = given;
+
+		given += loami_chain_free(frames, &part.loose);
+		for (struct loam_area_record *record = part.areas.first; record != NULL;) {
+			struct loam_vmalloc_chain chain = {.first = loami_load_relaxed(&record->owner)};
+			uintptr_t start;
+			size_t pages;
+
+			record = loam_arena_dirty_range(&vm->arena, record, &start, &pages);
+			if (chain.first != LOAM_PFN_NONE)
+				given += loami_chain_free(frames, &chain);
+		}
+		loam_arena_release_sealed(&vm->arena, &part.areas);
+		let_go(vm);
+		nareas -= n < nareas ? n : nareas;
+		if (given - before >= npages)
+			break;
+		npages -= given - before;
+	}
+	return given;
+}
+
+void loami_vm_reap_some(struct loam_vm *vm)
+{
+	if (LOAMI_LIKELY(loami_load_relaxed(&vm->nsealed) == 0))
+		return;
+	if (loam_port_context() == LOAM_CONTEXT_TASK)
+		(void)loami_vm_reap(vm, LOAMI_VM_REAP_AREAS, LOAMI_VM_REAP_PAGES);
+}
+
+/* ---- publishing --------------------------------------------------------------------------------------------------------------------------------------- */
+
+void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loam_vmalloc_chain *chain)
+{
+	struct loam_arena_open open;
+	loam_tlb_generation generation;
+	bool full;
+
+	loami_store_release(&area->record->owner, chain->first);
+	loam_arena_publish(&vm->arena, area, &open);
+	if (open.nareas == 1)
+		loami_store_relaxed(&loami_vm_cpu(vm, open.cpu)->opened, loam_port_time());
+	full = open.nareas >= vm->batch_areas || open.npages >= vm->batch_pages;
+	if (!full && open.nareas % 8 == 0)
+		full = loam_port_time() - loami_load_relaxed(&loami_vm_cpu(vm, open.cpu)->opened) >
+		       LOAMI_VM_BATCH_AGE_NS;
+	if (full)
+		(void)seal(vm, open.cpu, open.cpu + 1, &generation);
+}
+
+void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain)
+{
+	unsigned long irq = loam_port_irq_save();
+	unsigned int number = loam_port_cpu();
+	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
+	loam_tlb_generation generation;
+	bool full;
+
+	loami_lock(&cpu->lock);
+	loami_chain_join(vm->config.frames, &cpu->loose, chain);
+	full = cpu->loose.npages >= vm->batch_pages;
+	loami_unlock(&cpu->lock);
+	loam_port_irq_restore(irq);
+	if (full)
+		(void)seal(vm, number, number + 1, &generation);
+}
+
+/* ---- purging ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Start a flush for everything that waits. Return: false: nothing waits. */
+static bool start_all(struct loam_vm *vm, loam_tlb_generation *generation)
+{
+	loam_tlb_generation tables;
+	bool any;
+	unsigned long irq;
+
+	for (unsigned int i = 0; i < vm->config.ncpus; i++)
+		loami_vm_drain_stacks(vm, i);
+	*generation = 0;
+	any = seal(vm, 0, vm->config.ncpus, generation);
+	if (seal_tables(vm, &tables)) {
+		*generation = tables > *generation ? tables : *generation;
+		any = true;
+	}
+	irq = loami_lock_irq(&vm->lock);
+	for (uint32_t i = 0; i < vm->nsealed; i++) {
+		any = true;
+		if (vm->sealed[i].generation > *generation)
+			*generation = vm->sealed[i].generation;
+	}
+	if (vm->tables_generation != 0 && vm->tables_generation != UINT64_MAX) {
+		any = true;
+		if (vm->tables_generation > *generation)
+			*generation = vm->tables_generation;
+	}
+	loami_unlock_irq(&vm->lock, irq);
+	return any;
+}
+
+/* Others may hold a batch in hand for a moment. */
+static void await_others(struct loam_vm *vm)
+{
+	for (unsigned int round = 0; loami_load_acquire(&vm->busy) != 0 && round < POLL_ROUNDS; round++)
+		loam_port_relax(round);
+}
+
+enum loam_status loam_vmalloc_purge(struct loam_vm *vm)
+{
+	loam_tlb_generation generation;
+	enum loam_status status = LOAM_OK;
+
+	LOAMI_NOT_FROM_NMI();
+	if (!loami_vm_is_ready(vm))
+		return LOAM_ERR_NOT_READY;
+	if (start_all(vm, &generation)) {
+		status = loam_tlb_wait(vm->config.tlb, generation);
+		(void)loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+	}
+	(void)loam_arena_trim(&vm->arena);
+	if (loam_port_context() == LOAM_CONTEXT_TASK) {
+		await_others(vm);
+		(void)loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+	}
+	return status;
+}
+
+bool loami_vm_purge_for_memory(struct loam_vm *vm)
+{
+	loam_tlb_generation generation;
+	size_t given = 0;
+
+	if (start_all(vm, &generation)) {
+		/* A silent CPU has been named on the console; what waits for it stays where it is. */
+		if (loam_tlb_wait(vm->config.tlb, generation) == LOAM_ERR_CONTEXT)
+			given = 0;
+		(void)loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+		given = 1;
+	}
+	if (loami_load_acquire(&vm->busy) != 0) {
+		await_others(vm);
+		given = 1;
+	}
+	return given > 0;
+}
+
+size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
+{
+	struct loam_vm *vm = LOAMI_CONTAINER(shrinker, struct loam_vm, shrinker);
+	loam_tlb_generation generation;
+
+	(void)npages;
+	if (!loami_vm_is_ready(vm) || !start_all(vm, &generation))
+		return 0;
+	for (unsigned int round = 0; round < POLL_ROUNDS && !loam_tlb_is_done(vm->config.tlb, generation); round++)
+		loam_port_relax(round);
+	return loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+}
+
+void loam_vmalloc_tick(struct loam_vm *vm)
+{
+	unsigned int number;
+	loam_tlb_generation generation;
+	uint64_t opened;
+
+	LOAMI_NOT_FROM_NMI();
+	if (!loami_vm_is_ready(vm))
+		return;
+	number = loam_port_cpu();
+	opened = loami_load_relaxed(&loami_vm_cpu(vm, number)->opened);
+	if (loam_port_time() - opened > LOAMI_VM_BATCH_AGE_NS)
+		(void)seal(vm, number, number + 1, &generation);
+	if (loami_load_relaxed(&vm->nsealed) > 0)
+		(void)loami_vm_reap(vm, LOAMI_VM_REAP_AREAS, LOAMI_VM_REAP_PAGES);
+}
+
+enum loam_status loam_vmalloc_cpu_offline(struct loam_vm *vm, unsigned int cpu)
+{
+	loam_tlb_generation generation;
+
+	LOAMI_NOT_FROM_NMI();
+	if (!loami_vm_is_ready(vm))
+		return LOAM_ERR_NOT_READY;
+	if (cpu >= vm->config.ncpus)
+		return LOAM_ERR_CPU;
+	loami_vm_drain_stacks(vm, cpu);
+	(void)seal(vm, cpu, cpu + 1, &generation);
+	return LOAM_OK;
+}

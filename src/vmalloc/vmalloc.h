@@ -1,0 +1,153 @@
+/* vmalloc/vmalloc.h: what the files of vmalloc share. docs/theory/vmalloc.md draws the protocol.
+ *
+ * Chain    frames linked through their slots while vmalloc owns them: no list of frames needs memory of its own, whatever its length
+ * Batch    areas given up that one flush will free; open on a CPU, then sealed in the instance's ring, then in the hands of whoever reaps it
+ */
+#ifndef LOAMI_VMALLOC_VMALLOC_H
+#define LOAMI_VMALLOC_VMALLOC_H
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/fail.h"
+#include "base/lock.h"
+
+#include <loam/vmalloc.h>
+
+enum {
+	LOAMI_VM_NEW = 0,
+	LOAMI_VM_SETTING_UP = 1,
+	LOAMI_VM_READY = 2,
+
+	LOAMI_VM_RUN = 64,         /* frames handled at a time, in an array on the stack */
+	LOAMI_VM_STACKS = 4,       /* mapped stacks a CPU keeps */
+	LOAMI_VM_STACK_PAGES = 16, /* larger ones are not kept */
+	LOAMI_VM_REAP_AREAS = 32,  /* given back by one call in passing, so that no single vfree pays for a batch */
+	LOAMI_VM_REAP_PAGES = 512,
+	LOAMI_VM_RANGES = 16, /* a batch of so many areas is flushed by address; a larger one flushes everything */
+	LOAMI_VM_CPU_BYTES = 512,
+	LOAMI_VM_CPUS_PER_FRAME = 4096 / LOAMI_VM_CPU_BYTES,
+};
+#define LOAMI_VM_BATCH_AGE_NS UINT64_C(10000000)
+#define LOAMI_VM_BATCH_NBYTES (UINT64_C(32) << 20)
+
+/* Flags of an area's record. */
+enum {
+	LOAMI_VM_MEMORY = 1 << 0, /* vmalloc */
+	LOAMI_VM_FRAMES = 1 << 1, /* vmap */
+	LOAMI_VM_DEVICE = 1 << 2, /* vmap_phys */
+	LOAMI_VM_STACK = 1 << 3,  /* the first page of the area is its lower guard */
+	LOAMI_VM_KIND = 15,
+	LOAMI_VM_HUGE = 1 << 4,   /* blocks of 2 MiB may be among its frames */
+	LOAMI_VM_CACHED = 1 << 5, /* a stack that waits, mapped and claimed, for its next user */
+	LOAMI_VM_SHRUNK = 1 << 6, /* it was longer: the addresses behind it may not be flushed yet */
+};
+
+/* Everything in it is guarded by @lock, except @opened. */
+struct loami_vm_cpu {
+	struct loam_lock lock; /* rank VMALLOC, never together with the instance's */
+	uint32_t nstacks;
+	uint64_t opened;                 /* [A] when the CPU's open batch got its first area */
+	struct loam_vmalloc_chain loose; /* frames cut off a shrunk area */
+	struct loam_area stacks[LOAMI_VM_STACKS];
+};
+
+static inline struct loami_vm_cpu *loami_vm_cpu(const struct loam_vm *vm, unsigned int cpu)
+{
+	return (struct loami_vm_cpu *)(void *)((char *)vm->cpus[cpu / LOAMI_VM_CPUS_PER_FRAME] +
+					       (size_t)(cpu % LOAMI_VM_CPUS_PER_FRAME) * LOAMI_VM_CPU_BYTES);
+}
+
+static inline bool loami_vm_is_ready(const struct loam_vm *vm)
+{
+	return loami_load_acquire(&vm->state) == LOAMI_VM_READY;
+}
+
+/* setup.c: set up if it is not yet. LOAM_ERR_NOT_READY: no configuration. */
+LOAM_NODISCARD enum loam_status loami_vm_ensure(struct loam_vm *vm);
+
+/* ---- chain.c ---- */
+#define LOAMI_CHAIN_EMPTY ((struct loam_vmalloc_chain){LOAM_PFN_NONE, LOAM_PFN_NONE, 0})
+/* @order 0 or LOAM_BLOCK_ORDER is remembered in the slot's tail. */
+void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn, unsigned int order);
+unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn);
+loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
+void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more);
+/* Every frame back to the frame layer. Return: pages. */
+size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
+/* @npages frames; purges before it gives up. On failure nothing is kept. @huge: blocks where they are to be had, in front. */
+LOAM_NODISCARD enum loam_status loami_chain_take(struct loam_vm *vm, size_t npages, bool uninitialized, bool huge,
+						 struct loam_vmalloc_chain *chain);
+
+/* ---- map.c: entries ---- */
+/* Map a chain's frames at @va. Failure: nothing is mapped that was not, unless *@mapped > 0: so many pages from @va on are; the chain holds the rest. */
+LOAM_NODISCARD enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain,
+						   size_t *mapped);
+/* Clear the entries of @npages at @va, whose frames go to @chain (NULL: they belong to somebody else). A hole is corruption; nothing is changed then. */
+void loami_vm_unmap(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t npages, uint32_t flags,
+		    struct loam_vmalloc_chain *chain);
+bool loami_vm_prot_is_valid(unsigned int prot);
+
+/* ---- area.c: from range to live area and back ---- */
+struct loami_vm_request {
+	struct loam_task task;
+	uint64_t time;
+	const struct loam_call_site *site;
+	size_t nbytes;
+	size_t npages;
+	uint64_t owner; /* of a device: the offset of its address in its page */
+	uint32_t flags;
+};
+/* Who asks; before any lock. */
+void loami_vm_request(struct loami_vm_request *request, const struct loam_call_site *site, size_t nbytes, size_t npages,
+		      uint32_t flags);
+/* Count and record; returns @status. */
+enum loam_status loami_vm_fail(struct loam_vm *vm, enum loam_status status, size_t nbytes, size_t npages);
+enum loam_status loami_vm_reject(struct loam_vm *vm, enum loam_status status, size_t nbytes, size_t npages);
+/* A range, with a purge before giving up. LOAM_ERR_NO_RANGE, LOAM_ERR_NO_METADATA. */
+LOAM_NODISCARD enum loam_status loami_vm_reserve(struct loam_vm *vm, size_t npages, size_t align,
+						 struct loam_area *area);
+/* The range of a mapped area becomes a live allocation. */
+void loami_vm_start(struct loam_vm *vm, const struct loam_area *area, const struct loami_vm_request *request);
+void loami_vm_count(struct loam_vm *vm, size_t npages);
+void loami_vm_uncount(struct loam_vm *vm, size_t npages);
+void loami_vm_write_record(const struct loam_area *area, const struct loami_vm_request *request, uint64_t sequence);
+/* Claim the live area of one of @kinds at @start; *@record is its record. False: there is none. */
+bool loami_vm_claim(struct loam_vm *vm, uintptr_t start, uint32_t kinds, struct loam_area *area,
+		    struct loam_area_record *record);
+/* An area whose mapping failed after @mapped pages; frames still in @chain (may be NULL) were not mapped. */
+void loami_vm_undo(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t mapped, uint32_t flags,
+		   struct loam_vmalloc_chain *chain);
+static inline uintptr_t loami_vm_base(const struct loam_area *area, uint32_t flags)
+{
+	return area->start + ((flags & LOAMI_VM_STACK) != 0 ? LOAM_PAGE_SIZE : 0);
+}
+static inline size_t loami_vm_pages(const struct loam_area *area, uint32_t flags)
+{
+	return area->npages - ((flags & LOAMI_VM_STACK) != 0 ? 1 : 0);
+}
+
+/* ---- alloc.c ---- */
+/* Size and alignment, before anything is taken. */
+LOAM_NODISCARD enum loam_status loami_vm_policy(struct loam_vm *vm, size_t nbytes, size_t align);
+/* Frames, range, entries, record; everything undone on failure. */
+LOAM_NODISCARD enum loam_status loami_vm_allocate(struct loam_vm *vm, const struct loami_vm_request *request,
+						  size_t align, bool uninitialized, struct loam_area *area);
+
+/* ---- flush.c ---- */
+/* The entries of a claimed area are cleared; its frames, in @chain, and its range wait. */
+void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loam_vmalloc_chain *chain);
+/* Frames of a live area whose entries are cleared wait. */
+void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain);
+/* Give back what has been flushed: up to so much, in whole areas. Return: pages. */
+size_t loami_vm_reap(struct loam_vm *vm, size_t nareas, size_t npages);
+void loami_vm_reap_some(struct loam_vm *vm);
+size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages);
+/* Purge, waiting if the context allows. Return: whether anything may have been freed. */
+bool loami_vm_purge_for_memory(struct loam_vm *vm);
+
+/* ---- stack.c ---- */
+/* Free the cached stacks of a CPU: they wait for a flush then. */
+void loami_vm_drain_stacks(struct loam_vm *vm, unsigned int cpu);
+
+#endif
