@@ -253,7 +253,7 @@ void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain
 /* Start a flush for everything that waits. Return: false: nothing waits. */
 static bool start_all(struct loam_vm *vm, loam_tlb_generation *generation)
 {
-	loam_tlb_generation tables;
+	loam_tlb_generation tables = 0;
 	bool any;
 	unsigned long irq;
 
