@@ -11,42 +11,48 @@
 #ifndef LOAMI_BASE_ATOMIC_H
 #define LOAMI_BASE_ATOMIC_H
 
+/* LOAMI_AT(p) is p, evaluated once, with a point before its access. */
 #ifdef LOAM_POINTS
 void loami_point(const volatile void *where);
-#define LOAMI_POINT_AT(p) loami_point(p)
+static inline void *loami_at(const volatile void *p)
+{
+	loami_point(p);
+	return (void *)(__UINTPTR_TYPE__)p;
+}
+#define LOAMI_AT(p) ((__typeof__(p))loami_at(p))
+#define LOAMI_POINT() loami_point((const volatile void *)0)
 #else
-#define LOAMI_POINT_AT(p) ((void)0)
+#define LOAMI_AT(p) (p)
+#define LOAMI_POINT() ((void)0)
 #endif
-#define LOAMI_POINT() LOAMI_POINT_AT((const volatile void *)0)
 
-#define loami_load_relaxed(p) (LOAMI_POINT_AT(p), __atomic_load_n((p), __ATOMIC_RELAXED))
-#define loami_load_acquire(p) (LOAMI_POINT_AT(p), __atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define loami_load_seq(p) (LOAMI_POINT_AT(p), __atomic_load_n((p), __ATOMIC_SEQ_CST))
+#define loami_load_relaxed(p) __atomic_load_n(LOAMI_AT(p), __ATOMIC_RELAXED)
+#define loami_load_acquire(p) __atomic_load_n(LOAMI_AT(p), __ATOMIC_ACQUIRE)
+#define loami_load_seq(p) __atomic_load_n(LOAMI_AT(p), __ATOMIC_SEQ_CST)
 
-#define loami_store_relaxed(p, v) (LOAMI_POINT_AT(p), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define loami_store_release(p, v) (LOAMI_POINT_AT(p), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define loami_store_seq(p, v) (LOAMI_POINT_AT(p), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
+#define loami_store_relaxed(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
+#define loami_store_release(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_RELEASE)
+#define loami_store_seq(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
 
 /* Exchange and fetch-and-op return the value before. The unsuffixed ones are acquire-release. */
-#define loami_exchange(p, v) (LOAMI_POINT_AT(p), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
-#define loami_exchange_acquire(p, v) (LOAMI_POINT_AT(p), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
-#define loami_exchange_seq(p, v) (LOAMI_POINT_AT(p), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
-#define loami_fetch_add(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL))
-#define loami_fetch_sub(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
-#define loami_fetch_or(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL))
-#define loami_fetch_and(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL))
-#define loami_fetch_add_relaxed(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
-#define loami_fetch_sub_relaxed(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
-#define loami_fetch_sub_release(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_sub((p), (v), __ATOMIC_RELEASE))
-#define loami_fetch_or_relaxed(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_or((p), (v), __ATOMIC_RELAXED))
-#define loami_fetch_and_relaxed(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_and((p), (v), __ATOMIC_RELAXED))
-#define loami_fetch_add_seq(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
-#define loami_fetch_or_seq(p, v) (LOAMI_POINT_AT(p), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
+#define loami_exchange(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_exchange_acquire(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_ACQUIRE)
+#define loami_exchange_seq(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
+#define loami_fetch_add(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_sub(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_or(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_and(p, v) __atomic_fetch_and(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_add_relaxed(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
+#define loami_fetch_sub_relaxed(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
+#define loami_fetch_sub_release(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_RELEASE)
+#define loami_fetch_or_relaxed(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
+#define loami_fetch_and_relaxed(p, v) __atomic_fetch_and(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
+#define loami_fetch_add_seq(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
+#define loami_fetch_or_seq(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
 
 /* Compare and swap; true when it swapped, else *expected holds what was found. Acquire-release, acquire on failure. */
 #define loami_cas(p, expected, desired)                                                                                \
-	(LOAMI_POINT_AT(p),                                                                                            \
-	 __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	__atomic_compare_exchange_n(LOAMI_AT(p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
 /* Order against an interrupt on this CPU only: the compiler may not move memory accesses across. No instruction. */
 #define loami_compiler_barrier() (LOAMI_POINT(), __atomic_signal_fence(__ATOMIC_SEQ_CST))
