@@ -22,6 +22,17 @@ static struct loam_region rig_ram(uint64_t npages)
 	return (struct loam_region){.base = RIG_RAM, .nbytes = npages * LOAM_PAGE_SIZE, .type = LOAM_REGION_USABLE};
 }
 
+/* For the MMU's TLBs: whose frame is it? */
+static bool look_at_frame(void *context, loam_pfn pfn, uint32_t *generation)
+{
+	const struct loam_frames *frames = context;
+
+	if (!loam_frame_has_slot(frames, pfn))
+		return true;
+	*generation = loam_frame_generation(frames, pfn);
+	return loam_frame_ref_get(frames, pfn) != LOAM_FRAME_UNUSED;
+}
+
 static void set_frames_up(struct rig *rig, const struct rig_config *config, struct loam_frames *frames)
 {
 	struct loam_frames_config frames_config = {
@@ -44,6 +55,7 @@ static void set_frames_up(struct rig *rig, const struct rig_config *config, stru
 			CHECK_OK(status);
 	}
 	rig->frames = frames;
+	host_watch_frames(rig->machine, look_at_frame, frames);
 }
 
 struct rig *rig_create(const struct rig_config *config)

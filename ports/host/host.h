@@ -19,6 +19,8 @@
 #include <loam/boot.h>
 #include <loam/port.h>
 
+#include "walk.h"
+
 /* ---- the machine ----------------------------------------------------------------------------------------------------- */
 
 struct host_machine; /* private */
@@ -28,6 +30,7 @@ struct host_machine; /* private */
  * @regions: its physical memory, page aligned, disjoint, in any order. RAM is behind every type but DEVICE and gaps: touching those is a real fault.
  * @ncpus:   1 .. LOAM_CPUS_MAX; 0 is 1.
  * @pin_masks: loam_port_pin() masks interrupts, as the library's default does. Otherwise interrupts land inside the fast paths.
+ * @broadcast: loam_port_tlb_flush() reaches the TLBs of all CPUs, as on AArch64.
  * @anonymous: RAM is not a memory file: large pages, faster; but no windows.
  */
 struct host_config {
@@ -35,6 +38,7 @@ struct host_config {
 	size_t nregions;
 	unsigned int ncpus;
 	bool pin_masks;
+	bool broadcast;
 	bool anonymous;
 };
 
@@ -110,6 +114,42 @@ uint64_t host_ipis(struct host_machine *machine);
 void host_storm_begin(struct host_machine *machine, unsigned int microseconds, host_fn fn, void *arg);
 void host_storm_end(struct host_machine *machine);
 
+/* ---- the MMU --------------------------------------------------------------------------------------------------------------------
+ *
+ * Page tables lie in the machine's RAM and are walked as the architecture says (walk.h). Each CPU has a TLB that forgets nothing but what
+ * loam_port_tlb_flush() takes away. An access through an entry whose frame has been freed or handed out anew since, or is not what the tables say any more,
+ * ends in host_fault("CPU 1: stale entry for ..."); so does a walk through a page table that was freed.
+ */
+
+/* Paging on, with this root, on all CPUs. Every TLB is empty then. */
+void host_set_mmu(struct host_machine *machine, const struct host_mmu *mmu, loam_paddr root);
+/* Who knows about frames: true when somebody owns @pfn, with its generation. Frames the watcher does not manage are owned. tests/rig_host.c sets one. */
+typedef bool (*host_frame_look)(void *context, loam_pfn pfn, uint32_t *generation);
+void host_watch_frames(struct host_machine *machine, host_frame_look look, void *context);
+
+/* Accesses of the calling CPU, as its kernel. try: NULL, or why it faulted ("not present", "not writable" ...); the others end in host_fault(). A range may be
+ * copied in part when it faults. */
+enum host_access { HOST_READ, HOST_WRITE, HOST_EXECUTE };
+const char *host_translate(uint64_t va, enum host_access access, loam_paddr *pa);
+LOAM_NODISCARD const char *host_try_read(uint64_t va, void *buffer, size_t nbytes);
+LOAM_NODISCARD const char *host_try_write(uint64_t va, const void *buffer, size_t nbytes);
+void host_read(uint64_t va, void *buffer, size_t nbytes);
+void host_write(uint64_t va, const void *buffer, size_t nbytes);
+
+struct host_tlb_stats {
+	uint64_t entries;
+	uint64_t full_flushes;
+	uint64_t range_flushes;
+};
+struct host_tlb_stats host_tlb_read_stats(struct host_machine *machine, unsigned int cpu);
+
+/**
+ * host_window_create() - @nbytes of addresses, 2 MiB aligned, that real loads and stores may use: a page fault is answered from the page tables.
+ * Set a vmalloc arena up there and its memory is memory. All CPUs share what is filled, and any CPU's flush empties it: host_read() and host_write() are stricter.
+ * An access that the tables do not allow goes to host_hooks.on_fault and then to host_fault(). Gone with the machine.
+ */
+uintptr_t host_window_create(struct host_machine *machine, size_t nbytes);
+
 /* ---- what the machine does with text and with the end ------------------------------------------------------------------- */
 
 /**
@@ -118,12 +158,14 @@ void host_storm_end(struct host_machine *machine);
  * @on_panic: may leave by longjmp; when it returns, or is NULL, the message goes to stderr and the program aborts. Only called on threads that host_run() did
  * not start: see there.
  * @on_point: told of each atomic access in a -DLOAM_POINTS build, with its address or NULL.   @on_relax: replaces the pause in a spin round.
+ * @on_fault: an access to a window that the page tables do not allow. May leave by longjmp.
  */
 struct host_hooks {
 	bool (*on_log)(const char *text, size_t nbytes);
 	void (*on_panic)(enum loam_fatal kind, const char *message);
 	void (*on_point)(const volatile void *where);
 	void (*on_relax)(unsigned int round);
+	void (*on_fault)(uintptr_t address, enum host_access access, const char *why);
 };
 extern struct host_hooks host_hooks;
 

@@ -130,6 +130,7 @@ struct host_machine *host_machine_create(const struct host_config *config)
 	for (unsigned int i = 0; i < machine->ncpus; i++) {
 		machine->cpus[i].machine = machine;
 		machine->cpus[i].index = i;
+		host_tlb_create(&machine->cpus[i]);
 	}
 	map_ram(machine);
 	return machine;
@@ -150,7 +151,9 @@ void host_machine_destroy(struct host_machine *machine)
 		pthread_mutex_unlock(&machine->lock);
 		if (has_thread)
 			pthread_join(cpu->thread, NULL);
+		host_tlb_destroy(cpu);
 	}
+	host_window_destroy_all(machine);
 	munmap(machine->window, machine->span + LOAM_PAGE_SIZE);
 	if (machine->file >= 0)
 		close(machine->file);

@@ -61,6 +61,8 @@ uint64_t host_fail_each(unsigned int kind, bool (*scenario)(void *context), void
 
 void host_point(const volatile void *where)
 {
+	if (host_this != NULL && host_this->quiet)
+		return;
 	if (host_hooks.on_point != NULL)
 		host_hooks.on_point(where);
 	if (host_this != NULL)

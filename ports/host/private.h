@@ -30,6 +30,9 @@ struct host_cpu {
 	uint64_t armed_at;           /* the point at which @armed is delivered; 0: none */
 	struct host_interrupt armed;
 
+	struct host_tlb *tlb;
+	bool quiet; /* the machine itself is at work: no points */
+
 	/* Interrupts that wait, oldest first. Guarded by queue_lock; npending is also read without. */
 	atomic_flag queue_lock;
 	atomic_uint npending;
@@ -60,6 +63,13 @@ struct host_machine {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
+
+	/* Set while nothing runs. */
+	bool has_mmu;
+	struct host_mmu mmu;
+	loam_paddr root;
+	host_frame_look look;
+	void *look_context;
 
 	/* IPIs and storms. ipi_... guarded by @lock, the rest set while nothing runs. */
 	struct host_interrupt ipi;
@@ -97,6 +107,11 @@ bool host_has_interrupt(const struct host_cpu *cpu);
 void host_interrupt_point(struct host_cpu *cpu);
 /* Handle the interrupts of CPUs that no thread occupies. */
 void host_serve_halted(struct host_cpu *self);
+void host_tlb_create(struct host_cpu *cpu);
+void host_tlb_destroy(struct host_cpu *cpu);
+void host_window_flush(struct host_machine *machine, const struct loam_tlb_range *ranges, size_t nranges);
+void host_window_destroy_all(struct host_machine *machine);
+
 /* When this thread was lent to a CPU: be the lender again. */
 void host_return_loan(void);
 
