@@ -136,8 +136,9 @@ const char *loam_region_type_name(uint32_t type);
 
 /* ---- importers: bytes as the firmware left them -> raw entries ---------------------------------------------------------------------
  * Pure functions: they read [bytes, bytes + nbytes) and nothing else, with any alignment, and write at most @capacity entries.
- * *@count is how many entries there are in all, also when they do not fit.
- * Return: LOAM_OK; LOAM_ERR_TRUNCATED when the bytes end early or entries do not fit; LOAM_ERR_FORMAT when they are not what they should be.
+ * *@count is how many entries there are in all, also when they do not fit. A firmware type that is not known becomes LOAM_REGION_FOREIGN | type.
+ * Return: LOAM_OK; LOAM_ERR_TRUNCATED when the bytes end early or entries do not fit (what is there is imported); LOAM_ERR_FORMAT when they are not what they
+ * should be; LOAM_ERR_NOT_FOUND when there is no memory map in them.
  */
 
 /* What Xen's hvm_start_info (PVH boot) says, as physical addresses. @memmap: @nmemmap entries of 24 bytes; none before version 1. */
@@ -155,6 +156,34 @@ struct loam_pvh_info {
 LOAM_NODISCARD enum loam_status loam_pvh_parse(const void *bytes, size_t nbytes, struct loam_pvh_info *info);
 /* Its memory map table: entries {address 8, size 8, type 4, reserved 4}; types are e820's. */
 LOAM_NODISCARD enum loam_status loam_memmap_import_pvh(const void *bytes, size_t nbytes, struct loam_region *raw,
+						       size_t capacity, size_t *count);
+
+/* What the BIOS answers to int 15h, ax=e820h, one after the other. @entry_bytes: 20, or 24 with ACPI 3.0's attributes, whose bit 0 tells entries to
+ * be ignored. Other sizes: LOAM_ERR_FORMAT. */
+LOAM_NODISCARD enum loam_status loam_memmap_import_e820(const void *bytes, size_t nbytes, size_t entry_bytes,
+							struct loam_region *raw, size_t capacity, size_t *count);
+
+/* The Multiboot2 information structure, from its total_size on: its memory map (tag 6), else its EFI memory map (tag 17); its modules (tag 3) as
+ * LOAM_REGION_KERNEL. */
+LOAM_NODISCARD enum loam_status loam_memmap_import_multiboot2(const void *bytes, size_t nbytes, struct loam_region *raw,
+							      size_t capacity, size_t *count);
+
+/* The Limine protocol's memory map response: its entries, each 24 bytes, which are reached through pointers and are taken as they are.
+ * LOAM_ERR_FORMAT for a NULL among them. What the kernel and its modules lie in becomes LOAM_REGION_KERNEL, the framebuffer LOAM_REGION_DEVICE. */
+LOAM_NODISCARD enum loam_status loam_memmap_import_limine(const void *const *entries, uint64_t nentries,
+							  struct loam_region *raw, size_t capacity, size_t *count);
+
+/* The map GetMemoryMap() gives, @descriptor_bytes apart, which is what it says and not sizeof anything. Loader and boot services become reclaimable: the
+ * page tables and the stack the kernel was entered with are among them. Special-purpose and unaccepted memory is reserved. */
+LOAM_NODISCARD enum loam_status loam_memmap_import_uefi(const void *bytes, size_t nbytes, size_t descriptor_bytes,
+							struct loam_region *raw, size_t capacity, size_t *count);
+
+/* Bytes of a flattened device tree, read from the first LOAM_FDT_HEADER_BYTES of it; 0 when it is none. The kernel reserves them. */
+#define LOAM_FDT_HEADER_BYTES 40
+size_t loam_fdt_size(const void *bytes, size_t nbytes);
+/* A flattened device tree, versions 16 and up: /memory nodes with their NUMA node, the memory reservation block, /reserved-memory's places, /chosen's initrd
+ * as LOAM_REGION_KERNEL. Disabled nodes are left out, and what asks for memory without naming a place. */
+LOAM_NODISCARD enum loam_status loam_memmap_import_fdt(const void *bytes, size_t nbytes, struct loam_region *raw,
 						       size_t capacity, size_t *count);
 
 #ifdef __cplusplus

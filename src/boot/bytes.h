@@ -41,6 +41,29 @@ static inline uint64_t loami_le64(const struct loami_bytes *b, uint64_t offset)
 	return loami_bytes_le(b, offset, 8);
 }
 
+static inline uint32_t loami_be32(const struct loami_bytes *b, uint64_t offset)
+{
+	if (!loami_bytes_have(b, offset, 4))
+		return 0;
+	return (uint32_t)b->at[offset] << 24 | (uint32_t)b->at[offset + 1] << 16 | (uint32_t)b->at[offset + 2] << 8 |
+	       b->at[offset + 3];
+}
+
+static inline uint64_t loami_be64(const struct loami_bytes *b, uint64_t offset)
+{
+	return (uint64_t)loami_be32(b, offset) << 32 | loami_be32(b, offset + 4);
+}
+
+/* [offset, offset + nbytes) of @b, cut where @b ends. */
+static inline struct loami_bytes loami_bytes_part(const struct loami_bytes *b, uint64_t offset, uint64_t nbytes)
+{
+	if (offset > b->nbytes)
+		offset = b->nbytes;
+	if (nbytes > b->nbytes - offset)
+		nbytes = b->nbytes - offset;
+	return (struct loami_bytes){.at = b->nbytes > 0 ? b->at + offset : b->at, .nbytes = (size_t)nbytes};
+}
+
 /* Where an importer puts its entries. */
 struct loami_raw_out {
 	struct loam_region *raw;
@@ -63,7 +86,9 @@ static inline enum loam_status loami_raw_end(const struct loami_raw_out *out, bo
 	return whole && out->count <= out->capacity ? LOAM_OK : LOAM_ERR_TRUNCATED;
 }
 
-/* e820's numbers, which PVH, multiboot2 and Linux share. */
-uint32_t loami_type_from_e820(uint32_t type);
+/* Entries {base 8, length 8, type 4, ...}, @stride apart, with e820's types: PVH and multiboot2 have them too. Return: whether the bytes end with an entry. */
+bool loami_import_e820_entries(const struct loami_bytes *b, size_t stride, struct loami_raw_out *out);
+/* UEFI's descriptors: multiboot2 may pass them on. */
+bool loami_import_uefi_entries(const struct loami_bytes *b, size_t stride, struct loami_raw_out *out);
 
 #endif

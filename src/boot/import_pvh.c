@@ -11,27 +11,8 @@
 enum {
 	PVH_MAGIC = 0x336ec578,
 	PVH_BYTES_V0 = 40,
-	PVH_BYTES_V1 = 56,
-	ENTRY_BYTES = 24,
+	PVH_BYTES_V1 = LOAM_PVH_INFO_BYTES,
 };
-
-uint32_t loami_type_from_e820(uint32_t type)
-{
-	switch (type) {
-	case 1:
-		return LOAM_REGION_USABLE;
-	case 2:
-		return LOAM_REGION_RESERVED;
-	case 3:
-		return LOAM_REGION_RECLAIMABLE;
-	case 4:
-		return LOAM_REGION_NVS;
-	case 5:
-		return LOAM_REGION_BAD;
-	default:
-		return LOAM_REGION_FOREIGN | type;
-	}
-}
 
 enum loam_status loam_pvh_parse(const void *bytes, size_t nbytes, struct loam_pvh_info *info)
 {
@@ -61,10 +42,7 @@ enum loam_status loam_memmap_import_pvh(const void *bytes, size_t nbytes, struct
 {
 	const struct loami_bytes b = loami_bytes_make(bytes, nbytes);
 	struct loami_raw_out out = {.raw = raw, .capacity = capacity};
-	size_t n = b.nbytes / ENTRY_BYTES;
+	bool whole = loami_import_e820_entries(&b, LOAM_PVH_ENTRY_BYTES, &out);
 
-	for (size_t i = 0; i < n; i++)
-		loami_raw_put(&out, loami_le64(&b, i * ENTRY_BYTES), loami_le64(&b, i * ENTRY_BYTES + 8),
-			      loami_type_from_e820(loami_le32(&b, i * ENTRY_BYTES + 16)), 0);
-	return loami_raw_end(&out, b.nbytes % ENTRY_BYTES == 0, count);
+	return loami_raw_end(&out, whole, count);
 }
