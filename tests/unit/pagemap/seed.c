@@ -337,7 +337,7 @@ TEST(P8_kernel_twins_allocate_and_free)
 	CHECK_OK(loam_pagemap_free_kernel(&pool, address));
 	CHECK_STATUS(loam_pagemap_free_kernel(&pool, address), LOAM_ERR_ALREADY_FREE);
 	CHECK_STATUS(loam_pagemap_free_kernel(&pool, address - LOAM_PAGE_SIZE), LOAM_ERR_OUT_OF_RANGE);
-	CHECK_STATUS(loam_pagemap_free_kernel(&pool, 0), LOAM_ERR_OUT_OF_RANGE);
+	CHECK_STATUS(loam_pagemap_free_kernel(&pool, loam_pagemap_to_kernel(&pool, END)), LOAM_ERR_OUT_OF_RANGE);
 	CHECK_EQ(loam_pagemap_free_count(&pool), PAGES);
 }
 
