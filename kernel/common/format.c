@@ -112,12 +112,12 @@ static void put_signed(struct output *out, const struct field *field, int64_t va
 	put_number(out, field, magnitude, 10, value < 0 ? "-" : "");
 }
 
-size_t kvformat(char *buffer, size_t nbytes, const char *format, va_list given)
+size_t kvformat(char *buffer, size_t nbytes, const char *format, va_list args)
 {
 	struct output out = {buffer, nbytes, 0};
-	va_list args;
+	va_list rest;
 
-	va_copy(args, given);
+	va_copy(rest, args);
 	for (; *format != '\0'; format++) {
 		struct field field;
 
@@ -125,27 +125,27 @@ size_t kvformat(char *buffer, size_t nbytes, const char *format, va_list given)
 			put(&out, *format);
 			continue;
 		}
-		format = parse(format + 1, &field, &args);
+		format = parse(format + 1, &field, &rest);
 		switch (*format) {
 		case 's':
-			put_string(&out, &field, va_arg(args, const char *));
+			put_string(&out, &field, va_arg(rest, const char *));
 			break;
 		case 'c':
-			put(&out, (char)va_arg(args, int));
+			put(&out, (char)va_arg(rest, int));
 			break;
 		case 'd':
-			put_signed(&out, &field, field.length > 0 ? va_arg(args, long) : va_arg(args, int));
+			put_signed(&out, &field, field.length > 0 ? va_arg(rest, long) : va_arg(rest, int));
 			break;
 		case 'u':
 		case 'x':
 			put_number(&out, &field,
-				   field.length > 0 ? va_arg(args, unsigned long) : va_arg(args, unsigned int),
+				   field.length > 0 ? va_arg(rest, unsigned long) : va_arg(rest, unsigned int),
 				   *format == 'u' ? 10 : 16, "");
 			break;
 		case 'p':
 			put(&out, '0');
 			put(&out, 'x');
-			put_number(&out, &field, (uintptr_t)va_arg(args, void *), 16, "");
+			put_number(&out, &field, (uintptr_t)va_arg(rest, void *), 16, "");
 			break;
 		case '\0':
 			format--;
@@ -155,7 +155,7 @@ size_t kvformat(char *buffer, size_t nbytes, const char *format, va_list given)
 			break;
 		}
 	}
-	va_end(args);
+	va_end(rest);
 	if (nbytes > 0)
 		buffer[out.length < nbytes ? out.length : nbytes - 1] = '\0';
 	return out.length;

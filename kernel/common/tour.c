@@ -145,7 +145,7 @@ static void show_cache(void)
 	size_t made = 0;
 
 	title("A typed cache");
-	inodes = kmalloc(INODES * sizeof(*inodes));
+	inodes = kmalloc(INODES * sizeof(void *));
 	if (!expect(inodes != NULL, "memory for a table") ||
 	    !expect(loam_heap_cache_create(kernel_system.heap, &config, &cache) == LOAM_OK, "a cache"))
 		return;

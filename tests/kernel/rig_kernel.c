@@ -5,14 +5,14 @@
 #include <console.h>
 #include <kernel.h>
 
-static struct rig rig;
+static struct rig the_rig;
 static struct loam_frames rig_frames;
 static loam_pfn borrowed = LOAM_PFN_NONE; /* also what a failed test left behind */
 
 static void give_back(void)
 {
 	if (borrowed != LOAM_PFN_NONE)
-		loam_frame_free_range(kernel_system.frames, borrowed, rig.npages);
+		loam_frame_free_range(kernel_system.frames, borrowed, the_rig.npages);
 	borrowed = LOAM_PFN_NONE;
 }
 
@@ -32,8 +32,8 @@ static void borrow(uint64_t npages)
 static void set_frames_up(const struct rig_config *config)
 {
 	struct loam_frames_config frames_config = {
-		.direct_map = rig.direct_map,
-		.ncpus = rig.ncpus,
+		.direct_map = the_rig.direct_map,
+		.ncpus = the_rig.ncpus,
 		.nzones = config->nzones,
 		.hardened = config->hardened,
 	};
@@ -41,16 +41,16 @@ static void set_frames_up(const struct rig_config *config)
 	for (unsigned int i = 0; i < config->nzones; i++) {
 		frames_config.zones[i] = config->zones[i];
 		if (frames_config.zones[i].limit != 0)
-			frames_config.zones[i].limit += rig.ram;
+			frames_config.zones[i].limit += the_rig.ram;
 	}
-	CHECK_OK(loam_frames_boot(&rig_frames, &frames_config, &rig.map));
-	for (unsigned int cpu = 0; cpu < rig.ncpus; cpu++) {
+	CHECK_OK(loam_frames_boot(&rig_frames, &frames_config, &the_rig.map));
+	for (unsigned int cpu = 0; cpu < the_rig.ncpus; cpu++) {
 		enum loam_status status = loam_frame_cpu_online(&rig_frames, cpu);
 
 		if (status != LOAM_ERR_ALREADY)
 			CHECK_OK(status);
 	}
-	rig.frames = &rig_frames;
+	the_rig.frames = &rig_frames;
 }
 
 struct rig *rig_create(const struct rig_config *config)
@@ -61,25 +61,25 @@ struct rig *rig_create(const struct rig_config *config)
 	if (ncpus > machine_cpus())
 		tap_skip("this machine has fewer CPUs than the test's");
 	give_back();
-	rig = (struct rig){.npages = config->npages, .ncpus = ncpus, .direct_map = ARCH_DIRECT_MAP};
+	the_rig = (struct rig){.npages = config->npages, .ncpus = ncpus, .direct_map = ARCH_DIRECT_MAP};
 	rig_frames = (struct loam_frames){0};
 	borrow(config->npages);
-	rig.ram = loam_frame_address(borrowed);
+	the_rig.ram = loam_frame_address(borrowed);
 	raw = (struct loam_region){
-		.base = rig.ram,
-		.nbytes = rig.npages * LOAM_PAGE_SIZE,
+		.base = the_rig.ram,
+		.nbytes = the_rig.npages * LOAM_PAGE_SIZE,
 		.type = LOAM_REGION_USABLE,
 	};
-	CHECK_OK(loam_memmap_init(&rig.map, &raw, 1, rig.regions, sizeof(rig.regions) / sizeof(rig.regions[0]), 0, NULL,
-				  NULL));
+	CHECK_OK(loam_memmap_init(&the_rig.map, &raw, 1, the_rig.regions,
+				  sizeof(the_rig.regions) / sizeof(the_rig.regions[0]), 0, NULL, NULL));
 	if (!config->no_frames)
 		set_frames_up(config);
-	return &rig;
+	return &the_rig;
 }
 
-void rig_destroy(struct rig *gone)
+void rig_destroy(struct rig *rig)
 {
-	(void)gone;
+	(void)rig;
 	give_back();
 }
 
@@ -99,15 +99,15 @@ static void run_one(void *arg)
 	struct running *running = arg;
 	unsigned int cpu = loam_port_cpu();
 
-	if (cpu < rig.ncpus && !running->run(&rig, cpu, running->context))
+	if (cpu < the_rig.ncpus && !running->run(&the_rig, cpu, running->context))
 		__atomic_store_n(&running->failed, true, __ATOMIC_RELAXED);
 }
 
-bool rig_run(struct rig *of, bool (*run)(struct rig *rig, unsigned int cpu, void *context), void *context)
+bool rig_run(struct rig *rig, bool (*run)(struct rig *rig, unsigned int cpu, void *context), void *context)
 {
 	struct running running = {.run = run, .context = context};
 
-	(void)of;
+	(void)rig;
 	machine_run(run_one, &running);
 	return !running.failed;
 }
