@@ -41,6 +41,7 @@ enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, s
 	uint64_t here = (uint64_t)arena->base >> LOAM_PAGE_SHIFT >> arena->shift;
 	uint64_t first;
 	struct loami_span *span;
+	unsigned int added;
 	unsigned long irq;
 	enum loam_status status;
 
@@ -48,25 +49,24 @@ enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, s
 		unit = 1;
 	if (n > arena->limit - arena->first)
 		return LOAM_ERR_NO_RANGE;
-	status = loami_meta_lock(arena, &irq);
+	status = loami_meta_lock(arena, &irq, &added);
 	if (status != LOAM_OK)
 		return status;
 	status = loami_extent_take(arena, n, unit, (0 - here) & (unit - 1), &first);
-	if (status == LOAM_OK) {
-		span = loami_meta_get(arena, LOAMI_POOL_EXTENT);
-		span->ngranules = n;
-		loami_store_release(&span->records,
-				    (struct loam_area_record *)(void *)((char *)span + LOAMI_SPAN_BYTES));
-		loami_store_release(&span->where, first | UINT64_C(1) << 48);
-		loami_radix_fill(arena, first, n, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
-		arena->extent_areas++;
-		arena->extent_pages += npages;
-		loami_unlock_irq(&arena->lock, irq);
-		loami_area_start(arena, span, 0, npages, area);
-		return LOAM_OK;
+	if (status != LOAM_OK) {
+		loami_meta_unlock_undo(arena, irq, added);
+		return status;
 	}
+	span = loami_meta_get(arena, LOAMI_POOL_EXTENT);
+	span->ngranules = n;
+	loami_store_release(&span->records, (struct loam_area_record *)(void *)((char *)span + LOAMI_SPAN_BYTES));
+	loami_store_release(&span->where, first | UINT64_C(1) << 48);
+	loami_radix_fill(arena, first, n, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
+	arena->extent_areas++;
+	arena->extent_pages += npages;
 	loami_unlock_irq(&arena->lock, irq);
-	return status;
+	loami_area_start(arena, span, 0, npages, area);
+	return LOAM_OK;
 }
 
 void loami_extent_release(struct loam_arena *arena, struct loami_span *span)

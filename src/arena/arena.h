@@ -90,9 +90,9 @@ struct loami_span {
 		uint32_t reciprocal; /* slab: 2^26 / pages per place + 1 */
 		uint32_t own_state;  /* extent */
 	};
-	uint8_t kind;  /* enum loami_pool */
-	uint8_t class; /* slab */
-	uint16_t cpu;  /* slab: whose */
+	uint8_t kind;       /* enum loami_pool */
+	uint8_t size_class; /* slab */
+	uint16_t cpu;       /* slab: whose */
 	uint64_t ngranules;
 	uint64_t free; /* [C] slab: places to hand out */
 	struct loam_area_record *records;
@@ -157,8 +157,10 @@ static inline struct loami_arena_cpu *loami_arena_cpu(const struct loam_arena *a
 
 /* ---- metadata (meta.c) and free runs (extent.c); extent lock held unless said ------------------------------------------------------------------ */
 
-/* Take the extent lock with LOAMI_ARENA_FRAMES_BOUND frames in stock. LOAM_ERR_NO_METADATA: lock not held, nothing taken. */
-LOAM_NODISCARD enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq);
+/* Take the extent lock with LOAMI_ARENA_FRAMES_BOUND frames in stock; *@added of them are new. LOAM_ERR_NO_METADATA: lock not held, nothing taken. */
+LOAM_NODISCARD enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq, unsigned int *added);
+/* Let go of it after all was in vain: the frames that were added go back. */
+void loami_meta_unlock_undo(struct loam_arena *arena, unsigned long irq, unsigned int added);
 /* A zeroed frame from the stock. */
 void *loami_meta_frame(struct loam_arena *arena);
 void *loami_meta_get(struct loam_arena *arena, enum loami_pool pool);
@@ -187,7 +189,7 @@ uint64_t loami_head_next(uint64_t head);
 /* ---- slabs (slab.c) ------------------------------------------------------------------------------------------------------------------------------- */
 
 unsigned int loami_class_of(unsigned int pages);
-unsigned int loami_class_pages(unsigned int class);
+unsigned int loami_class_pages(unsigned int size_class);
 LOAM_NODISCARD enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, struct loam_area *area);
 /* A place is free again. The lock of the slab's CPU is held. */
 void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, unsigned int index);

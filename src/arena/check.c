@@ -69,7 +69,7 @@ static void count_state(const struct loami_span *span, unsigned int index, struc
 
 static bool in_list(const struct loam_arena *arena, const struct loami_span *span)
 {
-	for (const struct loami_span *s = loami_arena_cpu(arena, span->cpu)->partial[span->class]; s != NULL;
+	for (const struct loami_span *s = loami_arena_cpu(arena, span->cpu)->partial[span->size_class]; s != NULL;
 	     s = s->next)
 		if (s == span)
 			return true;
@@ -99,7 +99,7 @@ static uint64_t check_span(const struct loam_arena *arena, uint64_t g, struct lo
 		count_state(span, 0, sums);
 		return n;
 	}
-	if ((uint64_t)nslots * slot > n << arena->shift || slot != loami_class_pages(span->class) || nslots == 0)
+	if ((uint64_t)nslots * slot > n << arena->shift || slot != loami_class_pages(span->size_class) || nslots == 0)
 		broken(sums, "slab at granule %lu: %u places of %u pages", (unsigned long)g, nslots, slot);
 	for (unsigned int i = 0; i < nslots; i++) {
 		bool is_free = (loami_load_relaxed(&span->state[i]) & LOAMI_AREA_STATE) == LOAMI_AREA_FREE;
@@ -145,19 +145,19 @@ static uint64_t check_cpu(struct loam_arena *arena, unsigned int number, struct 
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
 	uint64_t nopen = 0, npages = 0;
 
-	for (unsigned int class = 0; class < LOAMI_ARENA_CLASSES; class ++) {
+	for (unsigned int size_class = 0; size_class < LOAMI_ARENA_CLASSES; size_class++) {
 		unsigned int empty = 0;
 
-		for (struct loami_span *span = cpu->partial[class]; span != NULL; span = span->next) {
+		for (struct loami_span *span = cpu->partial[size_class]; span != NULL; span = span->next) {
 			if (span->free == loami_mask64(loami_span_nslots(span->where)))
 				empty++;
-			if (span->cpu != number || span->class != class)
-				broken(sums, "cpu %u class %u lists a slab of cpu %u class %u", number, class,
-				       span->cpu, span->class);
+			if (span->cpu != number || span->size_class != size_class)
+				broken(sums, "cpu %u class %u lists a slab of cpu %u class %u", number, size_class,
+				       span->cpu, span->size_class);
 		}
-		if (empty != cpu->nempty[class])
-			broken(sums, "cpu %u class %u: %u empty slabs, counted %u", number, class, empty,
-			       cpu->nempty[class]);
+		if (empty != cpu->nempty[size_class])
+			broken(sums, "cpu %u class %u: %u empty slabs, counted %u", number, size_class, empty,
+			       cpu->nempty[size_class]);
 	}
 	for (struct loam_area_record *record = cpu->open.first; record != NULL;) {
 		uintptr_t start;

@@ -57,6 +57,16 @@ static bool take_frames(struct loam_arena *arena, unsigned int n, loam_pfn *chai
 	return true;
 }
 
+static void free_chain(struct loam_arena *arena, loam_pfn chain)
+{
+	while (chain != LOAM_PFN_NONE) {
+		loam_pfn next = loam_frame_slot(arena->frames, chain)->next;
+
+		loam_frame_free(arena->frames, chain, 0);
+		chain = next;
+	}
+}
+
 /* A chain of frames into the stock. */
 static void put_stock(struct loam_arena *arena, loam_pfn chain)
 {
@@ -72,8 +82,9 @@ static void put_stock(struct loam_arena *arena, loam_pfn chain)
 	}
 }
 
-enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq)
+enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq, unsigned int *added)
 {
+	*added = 0;
 	for (;;) {
 		unsigned int missing;
 		loam_pfn chain;
@@ -83,12 +94,34 @@ enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq)
 			return LOAM_OK;
 		missing = LOAMI_ARENA_FRAMES_BOUND - arena->nstock;
 		loami_unlock_irq(&arena->lock, *irq);
-		if (!take_frames(arena, missing, &chain))
+		if (!take_frames(arena, missing, &chain)) {
+			*irq = loami_lock_irq(&arena->lock);
+			loami_meta_unlock_undo(arena, *irq, *added);
 			return LOAM_ERR_NO_METADATA;
+		}
 		*irq = loami_lock_irq(&arena->lock);
 		put_stock(arena, chain);
+		*added += missing;
 		loami_unlock_irq(&arena->lock, *irq);
 	}
+}
+
+void loami_meta_unlock_undo(struct loam_arena *arena, unsigned long irq, unsigned int added)
+{
+	loam_pfn chain = LOAM_PFN_NONE;
+
+	for (; added > 0 && arena->nstock > 0; added--) {
+		struct loam_slot *slot = loam_frame_slot(arena->frames, arena->stock);
+		loam_pfn next = slot->next;
+
+		slot->next = chain;
+		chain = arena->stock;
+		arena->stock = next;
+		arena->nstock--;
+		arena->nmeta--;
+	}
+	loami_unlock_irq(&arena->lock, irq);
+	free_chain(arena, chain);
 }
 
 void *loami_meta_frame(struct loam_arena *arena)
@@ -145,16 +178,6 @@ enum loam_status loami_meta_init(struct loam_arena *arena, unsigned int nframes)
 		return LOAM_ERR_NO_METADATA;
 	put_stock(arena, chain);
 	return LOAM_OK;
-}
-
-static void free_chain(struct loam_arena *arena, loam_pfn chain)
-{
-	while (chain != LOAM_PFN_NONE) {
-		loam_pfn next = loam_frame_slot(arena->frames, chain)->next;
-
-		loam_frame_free(arena->frames, chain, 0);
-		chain = next;
-	}
 }
 
 void loami_meta_destroy(struct loam_arena *arena)

@@ -23,14 +23,14 @@ unsigned int loami_class_of(unsigned int pages)
 	return EXACT_CLASSES + ((log - 4) << PER_DOUBLING_SHIFT) + ((pages - 1) >> (log - PER_DOUBLING_SHIFT)) - 8;
 }
 
-unsigned int loami_class_pages(unsigned int class)
+unsigned int loami_class_pages(unsigned int size_class)
 {
 	unsigned int log;
 
-	if (class < EXACT_CLASSES)
-		return class + 1;
-	log = 4 + ((class - EXACT_CLASSES) >> PER_DOUBLING_SHIFT);
-	return (((class - EXACT_CLASSES) & 7) + 8 + 1) << (log - PER_DOUBLING_SHIFT);
+	if (size_class < EXACT_CLASSES)
+		return size_class + 1;
+	log = 4 + ((size_class - EXACT_CLASSES) >> PER_DOUBLING_SHIFT);
+	return (((size_class - EXACT_CLASSES) & 7) + 8 + 1) << (log - PER_DOUBLING_SHIFT);
 }
 
 static uint64_t all_free(const struct loami_span *span)
@@ -40,7 +40,7 @@ static uint64_t all_free(const struct loami_span *span)
 
 static void list_push(struct loami_arena_cpu *cpu, struct loami_span *span)
 {
-	struct loami_span **head = &cpu->partial[span->class];
+	struct loami_span **head = &cpu->partial[span->size_class];
 
 	span->prev = NULL;
 	span->next = *head;
@@ -54,7 +54,7 @@ static void list_remove(struct loami_arena_cpu *cpu, struct loami_span *span)
 	if (span->prev != NULL)
 		span->prev->next = span->next;
 	else
-		cpu->partial[span->class] = span->next;
+		cpu->partial[span->size_class] = span->next;
 	if (span->next != NULL)
 		span->next->prev = span->prev;
 }
@@ -70,13 +70,14 @@ static enum loami_pool record_pool(unsigned int nslots)
 }
 
 /* A wholly free slab for @cpu, in no list yet, with up to @nslots places. */
-static enum loam_status make(struct loam_arena *arena, unsigned int class, unsigned int cpu, unsigned int nslots,
+static enum loam_status make(struct loam_arena *arena, unsigned int size_class, unsigned int cpu, unsigned int nslots,
 			     struct loami_span **made)
 {
-	uint64_t pages = loami_class_pages(class);
+	uint64_t pages = loami_class_pages(size_class);
 	uint64_t ngranules = (nslots * pages + (UINT64_C(1) << arena->shift) - 1) >> arena->shift;
 	uint64_t first;
 	struct loami_span *span;
+	unsigned int added;
 	unsigned long irq;
 	enum loam_status status;
 
@@ -85,24 +86,26 @@ static enum loam_status make(struct loam_arena *arena, unsigned int class, unsig
 	if (nslots > LOAMI_ARENA_SLOTS_MAX)
 		nslots = LOAMI_ARENA_SLOTS_MAX;
 
-	status = loami_meta_lock(arena, &irq);
+	status = loami_meta_lock(arena, &irq, &added);
 	if (status != LOAM_OK)
 		return status;
 	status = loami_extent_take(arena, ngranules, 1, 0, &first);
-	if (status == LOAM_OK) {
-		span = loami_meta_get(arena, span_pool(nslots));
-		span->class = (uint8_t) class;
-		span->cpu = (uint16_t)cpu;
-		span->ngranules = ngranules;
-		span->free = loami_mask64(nslots);
-		loami_store_release(&span->records, loami_meta_get(arena, record_pool(nslots)));
-		loami_store_release(&span->reciprocal, (uint32_t)((UINT32_C(1) << LOAMI_RECIPROCAL_SHIFT) / pages + 1));
-		loami_store_release(&span->where, first | pages << 32 | (uint64_t)nslots << 48);
-		loami_radix_fill(arena, first, ngranules, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
-		*made = span;
+	if (status != LOAM_OK) {
+		loami_meta_unlock_undo(arena, irq, added);
+		return status;
 	}
+	span = loami_meta_get(arena, span_pool(nslots));
+	span->size_class = (uint8_t)size_class;
+	span->cpu = (uint16_t)cpu;
+	span->ngranules = ngranules;
+	span->free = loami_mask64(nslots);
+	loami_store_release(&span->records, loami_meta_get(arena, record_pool(nslots)));
+	loami_store_release(&span->reciprocal, (uint32_t)((UINT32_C(1) << LOAMI_RECIPROCAL_SHIFT) / pages + 1));
+	loami_store_release(&span->where, first | pages << 32 | (uint64_t)nslots << 48);
+	loami_radix_fill(arena, first, ngranules, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
+	*made = span;
 	loami_unlock_irq(&arena->lock, irq);
-	return status;
+	return LOAM_OK;
 }
 
 /* A wholly free slab in no list goes back to the extents. The lock of its CPU is held. */
@@ -120,44 +123,44 @@ static void dissolve(struct loam_arena *arena, struct loami_arena_cpu *cpu, stru
 }
 
 /* A place of the first slab in the list of @class. The lock is held. */
-static struct loami_span *take_locked(struct loami_arena_cpu *cpu, unsigned int class, size_t npages,
+static struct loami_span *take_locked(struct loami_arena_cpu *cpu, unsigned int size_class, size_t npages,
 				      unsigned int *index)
 {
-	struct loami_span *span = cpu->partial[class];
+	struct loami_span *span = cpu->partial[size_class];
 
 	if (LOAMI_UNLIKELY(span->free == all_free(span)))
-		cpu->nempty[class]--;
+		cpu->nempty[size_class]--;
 	*index = loami_ctz64(span->free);
 	span->free &= span->free - 1;
 	if (span->free == 0)
 		list_remove(cpu, span);
 	cpu->reserved_areas++;
 	cpu->reserved_pages += npages;
-	cpu->free_slot_pages -= loami_class_pages(class);
+	cpu->free_slot_pages -= loami_class_pages(size_class);
 	return span;
 }
 
 /* The same from @class or a larger one of @number's slabs. */
-static struct loami_span *take_any(struct loam_arena *arena, unsigned int number, unsigned int class, size_t npages,
-				   unsigned int *index)
+static struct loami_span *take_any(struct loam_arena *arena, unsigned int number, unsigned int size_class,
+				   size_t npages, unsigned int *index)
 {
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
 	struct loami_span *span = NULL;
 	unsigned long irq = loami_lock_irq(&cpu->lock);
 
-	for (; class < LOAMI_ARENA_CLASSES && span == NULL; class ++)
-		if (cpu->partial[class] != NULL)
-			span = take_locked(cpu, class, npages, index);
+	for (; size_class < LOAMI_ARENA_CLASSES && span == NULL; size_class++)
+		if (cpu->partial[size_class] != NULL)
+			span = take_locked(cpu, size_class, npages, index);
 	loami_unlock_irq(&cpu->lock, irq);
 	return span;
 }
 
 /* There was no place in this CPU's slabs of @class. */
-static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int number, unsigned int class, size_t npages,
-				     struct loam_area *area)
+static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int number, unsigned int size_class,
+				     size_t npages, struct loam_area *area)
 {
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
-	unsigned int places = arena->slab_max / loami_class_pages(class);
+	unsigned int places = arena->slab_max / loami_class_pages(size_class);
 	struct loami_span *span = NULL;
 	unsigned int index = 0;
 	enum loam_status status = LOAM_ERR_NO_RANGE;
@@ -166,14 +169,15 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 		places = LOAMI_ARENA_SLOTS_MAX;
 	for (bool again = true; again;) {
 		for (unsigned int n = places; n > 1 && status == LOAM_ERR_NO_RANGE; n /= 2)
-			status = make(arena, class, number, n, &span);
+			status = make(arena, size_class, number, n, &span);
 		if (status == LOAM_OK) {
 			unsigned long irq = loami_lock_irq(&cpu->lock);
 
-			cpu->free_slot_pages += (uint64_t)loami_span_nslots(span->where) * loami_class_pages(class);
-			cpu->nempty[class]++;
+			cpu->free_slot_pages +=
+				(uint64_t)loami_span_nslots(span->where) * loami_class_pages(size_class);
+			cpu->nempty[size_class]++;
 			list_push(cpu, span);
-			span = take_locked(cpu, class, npages, &index);
+			span = take_locked(cpu, size_class, npages, &index);
 			loami_unlock_irq(&cpu->lock, irq);
 			loami_area_start(arena, span, index, npages, area);
 			return LOAM_OK;
@@ -185,7 +189,7 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 		again = status == LOAM_ERR_NO_RANGE && loami_slab_trim(arena) > 0;
 	}
 	for (unsigned int i = 0; i < arena->ncpus && span == NULL; i++)
-		span = take_any(arena, (number + i) % arena->ncpus, class, npages, &index);
+		span = take_any(arena, (number + i) % arena->ncpus, size_class, npages, &index);
 	if (span == NULL)
 		return status;
 	loami_area_start(arena, span, index, npages, area);
@@ -194,7 +198,7 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 
 enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, struct loam_area *area)
 {
-	unsigned int class = loami_class_of((unsigned int)npages + arena->guard);
+	unsigned int size_class = loami_class_of((unsigned int)npages + arena->guard);
 	unsigned long irq = loam_port_irq_save();
 	unsigned int number = loam_port_cpu();
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
@@ -202,13 +206,13 @@ enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, str
 	unsigned int index = 0;
 
 	loami_lock(&cpu->lock);
-	if (LOAMI_LIKELY(cpu->partial[class] != NULL))
-		span = take_locked(cpu, class, npages, &index);
+	if (LOAMI_LIKELY(cpu->partial[size_class] != NULL))
+		span = take_locked(cpu, size_class, npages, &index);
 	loami_unlock(&cpu->lock);
 	loam_port_irq_restore(irq);
 
 	if (LOAMI_UNLIKELY(span == NULL))
-		return reserve_slow(arena, number, class, npages, area);
+		return reserve_slow(arena, number, size_class, npages, area);
 	loami_area_start(arena, span, index, npages, area);
 	return LOAM_OK;
 }
@@ -227,8 +231,8 @@ void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, un
 		list_push(cpu, span);
 	if (LOAMI_LIKELY(span->free != all_free(span)))
 		return;
-	if (cpu->nempty[span->class] == 0) {
-		cpu->nempty[span->class] = 1;
+	if (cpu->nempty[span->size_class] == 0) {
+		cpu->nempty[span->size_class] = 1;
 		return;
 	}
 	list_remove(cpu, span);
@@ -242,16 +246,16 @@ size_t loami_slab_trim(struct loam_arena *arena)
 	for (unsigned int number = 0; number < arena->ncpus; number++) {
 		struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
 
-		for (unsigned int class = 0; class < LOAMI_ARENA_CLASSES; class ++) {
+		for (unsigned int size_class = 0; size_class < LOAMI_ARENA_CLASSES; size_class++) {
 			unsigned long irq = loami_lock_irq(&cpu->lock);
 			struct loami_span *next;
 
-			for (struct loami_span *span = cpu->partial[class]; span != NULL && cpu->nempty[class] > 0;
-			     span = next) {
+			for (struct loami_span *span = cpu->partial[size_class];
+			     span != NULL && cpu->nempty[size_class] > 0; span = next) {
 				next = span->next;
 				if (span->free != all_free(span))
 					continue;
-				cpu->nempty[class]--;
+				cpu->nempty[size_class]--;
 				npages += span->ngranules << arena->shift;
 				list_remove(cpu, span);
 				dissolve(arena, cpu, span);
