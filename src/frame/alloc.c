@@ -124,13 +124,17 @@ bool loami_frame_claim(struct loam_frames *frames, loam_pfn first, unsigned int 
 static inline void publish(const struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
 			   uint32_t flags, bool zero, unsigned int cpu)
 {
-	loami_store_relaxed(&slot->order, (uint8_t)order);
+	/* Most frames live many lives at one order: a store less, and a free soon after may read order and state together. */
+	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->order) != order))
+		loami_store_relaxed(&slot->order, (uint8_t)order);
 	loami_store_relaxed(&slot->aux, cpu & 0xffff);
 	loami_store_release(&slot->flags, flags);
 	if (zero)
 		__builtin_memset((void *)((uintptr_t)loam_frame_address(first) + frames->direct_map), 0,
 				 LOAM_PAGE_SIZE << order);
-	loami_store_release(&slot->refcount, 1);
+	/* The whole word, so that a free soon after reads what one store wrote. Nobody else changes it while the frame is claimed. */
+	loami_store_release(loami_slot_word(slot),
+			    (loami_load_relaxed(loami_slot_word(slot)) & ~UINT64_C(0xffffffff)) | 1);
 }
 
 void loami_frame_publish(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
@@ -201,64 +205,101 @@ static __attribute__((noinline)) loam_pfn alloc_slow(struct loam_frames *frames,
 	return loam_frame_alloc_status(frames, order, opts, &first) == LOAM_OK ? first : LOAM_PFN_NONE;
 }
 
-/* The hit: one frame of a usual purpose, found in this CPU's magazine. LOAM_PFN_NONE when it is anything else. */
-static inline loam_pfn alloc_quick(struct loam_frames *frames, uint32_t flags, unsigned int type, bool zero)
+/* The rare ends of a hit, out of its way. */
+static __attribute__((noinline)) loam_pfn publish_zeroed(struct loam_frames *frames, struct loam_slot *slot,
+							 loam_pfn first, uint32_t flags, unsigned int cpu)
+{
+	publish(frames, slot, first, 0, flags, true, cpu);
+	return first;
+}
+
+static __attribute__((noinline)) loam_pfn alloc_unsound(struct loam_frames *frames, struct loam_slot *slot,
+							loam_pfn first, const struct loam_frame_opts *opts)
+{
+	struct loami_frame_want want;
+
+	if (!is_sound(frames, slot, first, 0) || loami_frame_decode(frames, opts, &want) != LOAM_OK)
+		return alloc_slow(frames, 0, opts);
+	loami_frame_publish(frames, slot, first, 0, &want);
+	return first;
+}
+
+/* The hit: one frame of a usual purpose, found on top of this CPU's magazine. Anything else goes the slow way, with the cell that did not serve gone. */
+static inline loam_pfn alloc_quick(struct loam_frames *frames, const struct loam_frame_opts *opts, uint32_t flags,
+				   unsigned int type, bool zero)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
+	const struct loami_frame_section *section;
 	struct loami_magazine *magazine;
 	struct loam_slot *slot;
-	uint32_t refcount = REF_UNUSED;
-	loam_pfn first = LOAM_PFN_NONE;
+	uint64_t cell, seen;
+	loam_pfn first;
+	uint32_t top;
 
-	if (LOAMI_UNLIKELY(pin.cpu >= frames->ncpus || !loami_cpu_enter(cpu))) {
-		loam_port_unpin(pin);
-		return LOAM_PFN_NONE;
-	}
+	if (LOAMI_UNLIKELY(pin.cpu >= frames->ncpus || !loami_cpu_enter(cpu)))
+		goto unpin;
 	magazine = &cpu->singles[type].head;
 	if (zero && loami_load_relaxed(&cpu->zeroed[type].head.top) != 0) {
 		magazine = &cpu->zeroed[type].head;
 		zero = false;
 	}
-	slot = loami_magazine_pop(frames, magazine, &first, &refcount);
-	if (LOAMI_LIKELY(slot != NULL))
-		loami_cpu_count(cpu, 1);
+	top = loami_load_relaxed(&magazine->top);
+	if (LOAMI_UNLIKELY(top == 0))
+		goto leave;
+	top--;
+	cell = loami_load_relaxed(&loami_cells(magazine)[top]);
+	loami_store_release(&magazine->top, top);
+	section = loami_index_section(frames, (uint32_t)cell);
+	first = loami_offset_of(cell);
+	slot = loami_slot_at(section, (uint32_t)first);
+	first += section->base;
+	seen = loami_cell_word(cell);
+	/* {UNUSED, g} -> {CLAIMED, g + 1} */
+	if (LOAMI_UNLIKELY(!loami_cas(loami_slot_word(slot), &seen, seen + (UINT64_C(1) << 32) - 1))) {
+		loami_cpu_leave(cpu);
+		loam_port_unpin(pin);
+		if (loami_word_gen(seen) == loami_word_gen(cell))
+			loami_frame_corrupt(first, loami_word_ref(seen));
+		return alloc_slow(frames, 0, opts);
+	}
+	loami_cpu_count(cpu, 1);
 	loami_cpu_leave(cpu);
 	loam_port_unpin(pin);
-	if (LOAMI_UNLIKELY(!slot)) {
-		if (refcount != REF_UNUSED)
-			loami_frame_corrupt(first, refcount);
-		return LOAM_PFN_NONE;
-	}
-	if (LOAMI_UNLIKELY((loami_load_relaxed(&slot->guard) | loami_load_relaxed(&slot->vtable)) != 0) &&
-	    !is_sound(frames, slot, first, 0))
-		return LOAM_PFN_NONE;
-	publish(frames, slot, first, 0, flags, zero, pin.cpu);
+	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->guard) != 0))
+		return alloc_unsound(frames, slot, first, opts);
+	if (zero)
+		return publish_zeroed(frames, slot, first, flags, pin.cpu);
+	/* publish(), whose word is known here */
+	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->order) != 0))
+		loami_store_relaxed(&slot->order, 0);
+	loami_store_relaxed(&slot->aux, pin.cpu & 0xffff);
+	loami_store_relaxed(&slot->flags, flags);
+	loami_store_release(loami_slot_word(slot), seen + (UINT64_C(1) << 32) + 2);
 	return first;
+leave:
+	loami_cpu_leave(cpu);
+unpin:
+	loam_port_unpin(pin);
+	return alloc_slow(frames, 0, opts);
 }
 
 loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts)
 {
-	uint32_t flags = LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED;
-	unsigned int type = TYPE_UNMOVABLE;
-	bool zero = true;
-	loam_pfn first;
-
 	LOAMI_NOT_FROM_NMI();
 	if (LOAMI_UNLIKELY(order != 0 || LOAMI_FAIL(LOAMI_FAIL_FRAME)))
 		return alloc_slow(frames, order, opts);
-	if (opts) {
-		if (LOAMI_UNLIKELY((unsigned int)opts->purpose > LOAM_PURPOSE_USER ||
-				   (opts->zone_limit | opts->node) != 0 || opts->custom_flags != 0))
-			return alloc_slow(frames, order, opts);
-		if (opts->purpose == LOAM_PURPOSE_USER) {
-			flags = LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE;
-			type = TYPE_MOVABLE;
-		}
-		zero = !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE;
-	}
-	first = alloc_quick(frames, flags, type, zero);
-	return LOAMI_LIKELY(first != LOAM_PFN_NONE) ? first : alloc_slow(frames, order, opts);
+	if (!opts)
+		return alloc_quick(frames, opts, LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED, TYPE_UNMOVABLE, true);
+	if (LOAMI_UNLIKELY((opts->zone_limit | opts->node) != 0 || opts->custom_flags != 0))
+		return alloc_slow(frames, order, opts);
+	if (opts->purpose == LOAM_PURPOSE_USER)
+		return alloc_quick(frames, opts, LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE,
+				   TYPE_MOVABLE, !opts->uninitialized);
+	if (LOAMI_UNLIKELY((unsigned int)opts->purpose > LOAM_PURPOSE_PAGE_TABLE))
+		return alloc_slow(frames, order, opts);
+	return alloc_quick(frames, opts, LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED, TYPE_UNMOVABLE,
+			   !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE);
 }
 
 size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out)

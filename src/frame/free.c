@@ -52,12 +52,11 @@ bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam
 	uint64_t n = UINT64_C(1) << order, *word = loami_slot_word(slot), seen = loami_load_relaxed(word);
 	bool poisoned = false;
 
-	if (loami_frame_is_special(frames, first, n)) {
+	if (loami_frame_is_special(frames, first, n) ||
+	    (loami_load_relaxed(&slot->guard) | loami_load_relaxed(&slot->vtable)) != 0) {
 		loami_frame_run_hooks(frames, first, n);
 		poisoned = loam_frame_block_is_poisoned(frames, first, order);
 		reset_special(frames, first, n);
-	} else {
-		loami_store_relaxed(&slot->guard, LOAM_GUARD_NONE);
 	}
 	seen = loami_word_make(refcount, loami_word_gen(seen));
 	if (LOAMI_UNLIKELY(!loami_cas(word, &seen,
@@ -93,6 +92,8 @@ static inline struct loam_slot *plain_single(const struct loam_frames *frames, l
 	const struct loami_frame_section *section;
 	struct loam_slot *slot;
 
+	*index = 0;
+	*word = 0;
 	if (LOAMI_UNLIKELY(section_index >= frames->nsections))
 		return NULL;
 	number = frames->section_numbers[section_index];
@@ -109,46 +110,57 @@ static inline struct loam_slot *plain_single(const struct loam_frames *frames, l
 	return slot;
 }
 
+/* The swap back of a frame that was checked a moment ago. The default profile needs no atomic here: what the check read is this caller's own, unless two frees
+ * race within these few instructions. Then the frame is parked twice under one generation, of which only one can be claimed: nobody gets it who should not,
+ * and what is left over is noticed as stale, or by the bitmap, or by the claim (docs/why/030-free-without-a-swap.md). */
+static inline bool swap_back(struct loam_slot *slot, uint64_t word)
+{
+#if LOAM_CHECKS >= LOAM_CHECKS_DEBUG
+	return loami_cas(loami_slot_word(slot), &word, word | REF_UNUSED);
+#else
+	loami_store_release(loami_slot_word(slot), word | REF_UNUSED);
+	return true;
+#endif
+}
+
 void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order)
 {
-	struct loam_slot *slot = NULL;
+	struct loami_magazine *magazine;
+	struct loami_frame_cpu *cpu;
+	struct loam_slot *slot;
 	struct loam_pin pin;
-	uint32_t index = 0, flags;
-	uint64_t word = 0;
+	uint32_t index, type, top;
+	uint64_t word;
 
 	LOAMI_NOT_FROM_NMI();
-	if (LOAMI_LIKELY(order == 0))
-		slot = plain_single(frames, first, &index, &word);
-	if (LOAMI_UNLIKELY(!slot)) {
-		free_slow(frames, first, order);
-		return;
-	}
-	flags = loami_load_relaxed(&slot->flags);
-	if (LOAMI_UNLIKELY(!loami_cas(loami_slot_word(slot), &word, word | REF_UNUSED))) {
-		free_slow(frames, first, order);
-		return;
-	}
+	slot = LOAMI_LIKELY(order == 0) ? plain_single(frames, first, &index, &word) : NULL;
+	if (LOAMI_UNLIKELY(!slot))
+		goto slow;
+	type = (loami_load_relaxed(&slot->flags) & LOAM_FRAME_MOVABLE) / LOAM_FRAME_MOVABLE;
+	if (LOAMI_UNLIKELY(!swap_back(slot, word)))
+		goto slow;
 	loami_store_relaxed(&slot->flags, LOAM_FRAME_FREE);
 	pin = loam_port_pin();
-	if (LOAMI_LIKELY(pin.cpu < frames->ncpus)) {
-		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
-		struct loami_magazine *magazine = &cpu->singles[(flags & LOAM_FRAME_MOVABLE) != 0].head;
-
-		if (LOAMI_LIKELY(loami_cpu_enter(cpu))) {
-			uint32_t top = loami_load_relaxed(&magazine->top);
-
-			if (LOAMI_LIKELY(top < magazine->limit)) {
-				loami_store_relaxed(&loami_cells(magazine)[top], loami_cell_make(index, word));
-				loami_store_release(&magazine->top, top + 1);
-				loami_cpu_leave(cpu);
-				loam_port_unpin(pin);
-				return;
-			}
-			loami_cpu_leave(cpu);
-		}
-	}
+	cpu = &frames->cpus[pin.cpu];
+	if (LOAMI_UNLIKELY(pin.cpu >= frames->ncpus || !loami_cpu_enter(cpu)))
+		goto unpin;
+	magazine = &cpu->singles[type].head;
+	top = loami_load_relaxed(&magazine->top);
+	if (LOAMI_UNLIKELY(top >= magazine->limit))
+		goto leave;
+	loami_store_relaxed(&loami_cells(magazine)[top], loami_cell_make(index, word));
+	loami_store_release(&magazine->top, top + 1);
+	loami_cpu_leave(cpu);
 	loam_port_unpin(pin);
-	loami_cpu_park(frames, slot, first, 0, (flags & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE);
+	return;
+leave:
+	loami_cpu_leave(cpu);
+unpin:
+	loam_port_unpin(pin);
+	loami_cpu_park(frames, slot, first, 0, type);
+	return;
+slow:
+	free_slow(frames, first, order);
 }
 
 bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int order)

@@ -1,0 +1,321 @@
+/* bench/frame.c: physical frames against a classic buddy and a byte map. Frames are never touched: what is measured is the allocator, slots and checks included,
+ * zeroing excluded. Nanoseconds of CPU time per pair where the name says pair or burst, per call otherwise.
+ */
+#include "bench.h"
+
+#include <loam/frame.h>
+#include <loam/pagemap.h>
+
+#include <frame/internal.h>
+
+#include "frame_reference.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+extern _Thread_local unsigned int bench_cpu;
+
+enum { GIB_FRAMES = 1 << 18 };
+
+/* A machine of frames, and what a workload holds of it. */
+struct machine {
+	struct loam_frames frames;
+	struct buddy buddy;
+	bool is_buddy;
+	uint64_t n; /* frames it has */
+	loam_pfn *held;
+	uint32_t *held_buddy;
+	uint64_t nheld;
+	unsigned int order;
+	uint64_t seed;
+	uint64_t metadata;
+};
+
+static const struct loam_frame_opts plain = {.uninitialized = true};
+
+static void machine_make(struct machine *machine, uint64_t gib, unsigned int ncpus)
+{
+	struct loam_region region = {.base = (loam_paddr)4 << 30, .nbytes = gib << 30, .type = LOAM_REGION_USABLE}, storage[4];
+	struct loam_memmap map;
+	struct loam_frames_config config = {.map = &map, .ncpus = ncpus};
+
+	memset(machine, 0, sizeof(*machine));
+	if (loam_memmap_init(&map, &region, 1, storage, 4, 0, NULL, NULL) != LOAM_OK)
+		abort();
+	machine->metadata = loam_frames_metadata_size(&config);
+	if (loam_frames_init(&machine->frames, &config, reference_memory(machine->metadata), machine->metadata) != LOAM_OK)
+		abort();
+	machine->n = gib * GIB_FRAMES;
+	machine->held = reference_memory(machine->n * sizeof(loam_pfn));
+	memset(machine->held, 0, machine->n * sizeof(loam_pfn));
+	machine->seed = 1;
+}
+
+static void machine_make_buddy(struct machine *machine, uint64_t gib)
+{
+	memset(machine, 0, sizeof(*machine));
+	machine->is_buddy = true;
+	machine->n = gib * GIB_FRAMES;
+	buddy_init(&machine->buddy, (uint32_t)machine->n);
+	machine->held_buddy = reference_memory(machine->n * sizeof(uint32_t));
+	memset(machine->held_buddy, 0, machine->n * sizeof(uint32_t));
+	machine->seed = 1;
+}
+
+/* ---- hot pair, burst ------------------------------------------------------------------------------------------------------------ */
+
+static void pair(void *context, uint64_t n)
+{
+	struct machine *m = context;
+	unsigned int order = m->order;
+
+	for (uint64_t i = 0; i < n; i++) {
+		loam_pfn pfn = loam_frame_alloc(&m->frames, order, &plain);
+
+		bench_keep(&pfn);
+		loam_frame_free(&m->frames, pfn, order);
+	}
+}
+static void buddy_pair(void *context, uint64_t n)
+{
+	struct machine *m = context;
+	unsigned int order = m->order;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t frame = buddy_alloc(&m->buddy, order);
+
+		bench_keep(&frame);
+		buddy_free(&m->buddy, frame, order);
+	}
+}
+
+static void burst_of(struct machine *m, loam_pfn *held, unsigned int size, uint64_t n)
+{
+	unsigned int order = m->order;
+
+	for (uint64_t done = 0; done < n; done += size) {
+		for (unsigned int i = 0; i < size; i++)
+			held[i] = loam_frame_alloc(&m->frames, order, &plain);
+		for (unsigned int i = 0; i < size; i++)
+			loam_frame_free(&m->frames, held[i], order);
+	}
+}
+static void buddy_burst_of(struct machine *m, uint32_t *held, unsigned int size, uint64_t n)
+{
+	unsigned int order = m->order;
+
+	for (uint64_t done = 0; done < n; done += size) {
+		for (unsigned int i = 0; i < size; i++)
+			held[i] = buddy_alloc(&m->buddy, order);
+		for (unsigned int i = 0; i < size; i++)
+			buddy_free(&m->buddy, held[i], order);
+	}
+}
+static void burst(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	burst_of(m, m->held, m->order == 0 ? 512 : 64, n);
+}
+static void buddy_burst(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	buddy_burst_of(m, m->held_buddy, m->order == 0 ? 512 : 64, n);
+}
+
+struct half {
+	struct machine *m;
+	uint64_t n;
+	unsigned int cpu;
+};
+static void *burst_thread(void *context)
+{
+	struct half *half = context;
+
+	bench_cpu = half->cpu;
+	if (half->m->is_buddy)
+		buddy_burst_of(half->m, half->m->held_buddy + half->cpu * 1024, 512, half->n);
+	else
+		burst_of(half->m, half->m->held + half->cpu * 1024, 512, half->n);
+	return NULL;
+}
+static void two_cpus(void *context, uint64_t n)
+{
+	struct half halves[2] = {{context, n / 2, 0}, {context, n / 2, 1}};
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, burst_thread, &halves[1]) != 0)
+		abort();
+	burst_thread(&halves[0]);
+	pthread_join(thread, NULL);
+}
+
+/* ---- the whole machine ------------------------------------------------------------------------------------------------------------- */
+
+static void take_all(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	(void)n;
+	m->nheld = 0;
+	while (m->nheld < m->n && (m->held[m->nheld] = loam_frame_alloc(&m->frames, 0, &plain)) != LOAM_PFN_NONE)
+		m->nheld++;
+}
+static void give_all(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	(void)n;
+	for (uint64_t i = 0; i < m->nheld; i++)
+		loam_frame_free(&m->frames, m->held[i], 0);
+	m->nheld = 0;
+}
+static void give_batch(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	(void)n;
+	loam_frame_free_batch(&m->frames, m->held, m->nheld);
+	m->nheld = 0;
+}
+static void prepare_full(void *context)
+{
+	take_all(context, 0);
+}
+static void prepare_shuffled(void *context)
+{
+	struct machine *m = context;
+
+	take_all(m, 0);
+	for (uint64_t i = m->nheld; i > 1; i--) {
+		uint64_t k = bench_random(&m->seed) % i;
+		loam_pfn x = m->held[i - 1];
+
+		m->held[i - 1] = m->held[k];
+		m->held[k] = x;
+	}
+}
+static void clean_up(void *context)
+{
+	give_all(context, 0);
+}
+
+static void buddy_take_all(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	(void)n;
+	m->nheld = 0;
+	while (m->nheld < m->n && (m->held_buddy[m->nheld] = buddy_alloc(&m->buddy, 0)) != REF_NONE)
+		m->nheld++;
+}
+static void buddy_give_all(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	(void)n;
+	for (uint64_t i = 0; i < m->nheld; i++)
+		buddy_free(&m->buddy, m->held_buddy[i], 0);
+	m->nheld = 0;
+}
+static void buddy_prepare_full(void *context)
+{
+	buddy_take_all(context, 0);
+}
+static void buddy_prepare_shuffled(void *context)
+{
+	struct machine *m = context;
+
+	buddy_take_all(m, 0);
+	for (uint64_t i = m->nheld; i > 1; i--) {
+		uint64_t k = bench_random(&m->seed) % i;
+		uint32_t x = m->held_buddy[i - 1];
+
+		m->held_buddy[i - 1] = m->held_buddy[k];
+		m->held_buddy[k] = x;
+	}
+}
+static void buddy_clean_up(void *context)
+{
+	buddy_give_all(context, 0);
+}
+
+/* On a full machine: a random frame back, one out. */
+static void churn(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t k = bench_random(&m->seed) % m->nheld;
+
+		loam_frame_free(&m->frames, m->held[k], 0);
+		m->held[k] = loam_frame_alloc(&m->frames, 0, &plain);
+	}
+}
+static void buddy_churn(void *context, uint64_t n)
+{
+	struct machine *m = context;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t k = bench_random(&m->seed) % m->nheld;
+
+		buddy_free(&m->buddy, m->held_buddy[k], 0);
+		m->held_buddy[k] = buddy_alloc(&m->buddy, 0);
+	}
+}
+
+static void small(struct machine *ours, struct machine *theirs)
+{
+	machine_make(ours, 1, 2);
+	machine_make_buddy(theirs, 1);
+	bench_case(&(struct bench_case){.name = "order 0, hot pair", .run = pair, .context = ours, .reference = "classic buddy",
+					.reference_run = buddy_pair, .reference_context = theirs, .at_most = 12, .ratio_at_most = 1});
+	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair", .run = burst, .context = ours, .reference = "classic buddy",
+					.reference_run = buddy_burst, .reference_context = theirs, .at_most = 16});
+	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair, two CPUs on one GiB", .run = two_cpus, .context = ours,
+					.reference = "classic buddy", .reference_run = two_cpus, .reference_context = theirs,
+					.n = 1 << 21, .at_most = 20});
+	ours->order = theirs->order = 9;
+	bench_case(&(struct bench_case){.name = "order 9, hot pair", .run = pair, .context = ours, .reference = "classic buddy",
+					.reference_run = buddy_pair, .reference_context = theirs, .at_most = 20});
+	ours->order = theirs->order = 3;
+	bench_case(&(struct bench_case){.name = "order 3, burst of 64, pair", .run = burst, .context = ours, .reference = "classic buddy",
+					.reference_run = buddy_burst, .reference_context = theirs, .at_most = 20});
+}
+
+static void large(struct machine *ours, struct machine *theirs)
+{
+	uint64_t n = 8 * GIB_FRAMES;
+
+	machine_make(ours, 8, 2);
+	machine_make_buddy(theirs, 8);
+	bench_case(&(struct bench_case){.name = "order 0, take all of 8 GiB", .run = take_all, .context = ours, .after = clean_up,
+					.reference = "classic buddy", .reference_run = buddy_take_all, .reference_context = theirs,
+					.reference_after = buddy_clean_up, .n = n, .at_most = 8});
+	bench_case(&(struct bench_case){.name = "order 0, give all of 8 GiB back in order", .run = give_all, .context = ours,
+					.before = prepare_full, .reference = "classic buddy", .reference_run = buddy_give_all,
+					.reference_context = theirs, .reference_before = buddy_prepare_full, .n = n, .at_most = 9.5});
+	bench_case(&(struct bench_case){.name = "order 0, batch free in random order, 8 GiB", .run = give_batch, .context = ours,
+					.before = prepare_shuffled, .reference = "classic buddy, one by one",
+					.reference_run = buddy_give_all, .reference_context = theirs,
+					.reference_before = buddy_prepare_shuffled, .n = n, .rounds = 5, .at_most = 20});
+	prepare_shuffled(ours);
+	buddy_prepare_shuffled(theirs);
+	bench_case(&(struct bench_case){.name = "order 0, free one and allocate one, 8 GiB full", .run = churn, .context = ours,
+					.reference = "classic buddy", .reference_run = buddy_churn, .reference_context = theirs,
+					.at_most = 100});
+	give_all(ours, 0);
+	bench_figure(&(struct bench_figure){.name = "metadata", .unit = "B/frame", .value = (double)ours->metadata / (double)n,
+					    .at_most = 64.2});
+}
+
+int main(int argc, char **argv)
+{
+	static struct machine ours, theirs;
+
+	bench_begin("frame", argc, argv);
+	small(&ours, &theirs);
+	large(&ours, &theirs);
+	return bench_end();
+}
