@@ -31,6 +31,7 @@ struct host_machine; /* private */
  * @ncpus:   1 .. LOAM_CPUS_MAX; 0 is 1.
  * @pin_masks: loam_port_pin() masks interrupts, as the library's default does. Otherwise interrupts land inside the fast paths.
  * @broadcast: loam_port_tlb_flush() reaches the TLBs of all CPUs, as on AArch64.
+ * @seed: of loam_port_random(), which is the same in every run.
  * @anonymous: RAM is not a memory file: large pages, faster; but no windows.
  */
 struct host_config {
@@ -40,6 +41,7 @@ struct host_config {
 	bool pin_masks;
 	bool broadcast;
 	bool anonymous;
+	uint64_t seed;
 };
 
 /* Stops the program with a message when it cannot be had: a test has nothing to do without it. */
@@ -62,6 +64,12 @@ void host_leave(void);
 /* Which machine the calling thread is a CPU of, or NULL. */
 struct host_machine *host_current(void);
 
+/* For whoever runs several CPUs on one thread, switching stacks: which CPU this thread is; be another one or none. No lock, nothing is told anybody. */
+void *host_cpu_save(void);
+void host_cpu_load(void *cpu);
+/* An interrupt waits at that CPU, which is not held. */
+bool host_cpu_is_interrupted(const void *cpu);
+
 /* What a CPU does. */
 typedef void (*host_fn)(void *arg);
 
@@ -77,6 +85,10 @@ void host_wait(struct host_machine *machine, unsigned int cpu);
 
 /* What loam_port_task() says on the calling CPU from now on. */
 void host_set_task(const struct loam_task *task);
+
+/* loam_port_time(): the real clock, or one that stands at @ns until it is set again. For the whole process. */
+void host_clock_set(uint64_t ns);
+void host_clock_real(void);
 
 /* ---- interrupts -------------------------------------------------------------------------------------------------------------
  *

@@ -132,6 +132,7 @@ struct host_machine *host_machine_create(const struct host_config *config)
 		machine->cpus[i].index = i;
 		host_tlb_create(&machine->cpus[i]);
 	}
+	atomic_store(&machine->random, config->seed);
 	map_ram(machine);
 	return machine;
 }
@@ -223,6 +224,21 @@ void host_leave(void)
 struct host_machine *host_current(void)
 {
 	return host_this == NULL ? NULL : host_this->machine;
+}
+
+void *host_cpu_save(void)
+{
+	return host_this;
+}
+
+void host_cpu_load(void *cpu)
+{
+	host_this = cpu;
+}
+
+bool host_cpu_is_interrupted(const void *cpu)
+{
+	return cpu != NULL && host_has_interrupt(cpu);
 }
 
 void host_set_task(const struct loam_task *task)

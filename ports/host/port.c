@@ -131,10 +131,38 @@ void loam_port_task(struct loam_task *task)
 	*task = host_this == NULL ? (struct loam_task){0} : host_this->task;
 }
 
+/* 0: the real one. */
+static atomic_ullong simulated_clock;
+
+void host_clock_set(uint64_t ns)
+{
+	atomic_store(&simulated_clock, ns == 0 ? 1 : ns);
+}
+
+void host_clock_real(void)
+{
+	atomic_store(&simulated_clock, 0);
+}
+
 uint64_t loam_port_time(void)
 {
+	uint64_t simulated = atomic_load_explicit(&simulated_clock, memory_order_relaxed);
 	struct timespec now;
 
+	if (simulated != 0)
+		return simulated;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* splitmix64: what a test wants is the same numbers again. */
+uint64_t loam_port_random(void)
+{
+	static atomic_ullong without_machine;
+	atomic_ullong *state = host_this != NULL ? &host_this->machine->random : &without_machine;
+	uint64_t x = atomic_fetch_add(state, UINT64_C(0x9e3779b97f4a7c15)) + UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
 }

@@ -71,6 +71,8 @@ struct host_machine {
 	host_frame_look look;
 	void *look_context;
 
+	atomic_ullong random;
+
 	/* IPIs and storms. ipi_... guarded by @lock, the rest set while nothing runs. */
 	struct host_interrupt ipi;
 	enum host_ipi_policy ipi_policy;

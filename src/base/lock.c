@@ -61,7 +61,12 @@ bool loami_any_lock_held(void)
 
 void loami_witness_forget(void)
 {
-	*held_ranks() = 0;
+#ifdef LOAM_HOSTED
+	held_here = 0;
+#else
+	for (unsigned int cpu = 0; cpu < LOAM_CPUS_MAX; cpu++)
+		held_by_cpu[cpu] = 0;
+#endif
 }
 
 #endif
