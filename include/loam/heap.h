@@ -18,7 +18,7 @@ extern "C" {
 /**
  * struct loam_heap_config - what the heap stands on.
  * @frames: where slabs come from.   @vm: for large objects when no run of frames is to be had; NULL: none.
- * @track: keep the call sites of allocation and last free of every object (16 bytes an object), for leak reports and double frees.
+ * @track: keep sequence number and call sites of allocation and last free of every object (24 bytes an object, and no fast path), for leak reports and double frees.
  * @hardened: see docs/theory/heap.md: quarantine, zero on free, canaries, random order.
  */
 struct loam_heap_config {
@@ -29,7 +29,103 @@ struct loam_heap_config {
 	bool hardened;
 };
 
-struct loam_heap; /* defined at the end by its owner */
+/* Private to the heap; they live in its metadata. */
+struct loami_heap_cpu;
+struct loami_magazine;
+
+/* What a byte of state can say: five codes for places without a live object, then one code for each size class, then one for each typed cache. */
+#define LOAM_HEAP_CODES 256
+#define LOAM_HEAP_SIZE_CLASSES 40
+
+/**
+ * struct loam_heap_cache - one size class or typed cache. Every field is private.
+ * Fields without a key are written when the cache is made. (l) guarded by @lock. (a) atomic.
+ */
+struct loam_heap_cache {
+	struct loam_heap *heap;
+	uint32_t nbytes;      /* of an object, a multiple of 16 */
+	uint8_t code;         /* what the state byte of a live object says */
+	uint8_t frames_first; /* of the shortest slab */
+	uint8_t keep_empty;   /* wholly free slabs kept, so that one object back and forth makes no slab */
+	uint16_t capacity;    /* objects of a magazine */
+	uint16_t magazine_nbytes;
+	uint16_t stock_max; /* full magazines a CPU keeps */
+	uint16_t depot_max;
+	uint32_t usable; /* bytes a caller may use of an object */
+	bool typed;
+	struct loam_lock lock;
+	uint64_t partial;             /* (l) first slab with some places free, by frame number */
+	uint64_t empty;               /* (l) first wholly free slab */
+	struct loami_magazine *depot; /* (l) full magazines */
+	uint32_t ndepot;              /* (l) */
+	uint32_t nempty;              /* (l) */
+	uint64_t nslabs;              /* (l) */
+	uint64_t nframes;             /* (l) in slabs */
+	uint64_t nslots;              /* (l) places for objects in all slabs */
+	uint64_t nfree;               /* (l) of them free in their slab */
+	uint64_t shared_allocs;       /* (l) served past the CPU's caches */
+	void (*construct)(void *object, void *context);
+	void *context;
+	char name[32];
+};
+
+/**
+ * struct loam_heap - a heap. All zero before loam_heap_bump_init() or loam_heap_init(). Every field is private.
+ * Fields without a key are written by init alone. (r) guarded by @registry. (p) guarded by @pages. (a) atomic.
+ */
+struct loam_heap {
+	/* What the fast paths read. */
+	uintptr_t base; /* virtual address of the first region, 64 KiB of physical memory each */
+	size_t nregions;
+	uint8_t **regions; /* (a) biased: regions[r] + (address - base) / 16 is the state of what is at the address */
+	size_t small_max;  /* largest request the size classes serve; 0 before init */
+	struct loami_heap_cpu *cpus;
+	size_t fast_regions; /* nregions, or 0 where every free is to take the slow path */
+
+	struct loam_frames *frames;
+	struct loam_vm *vm;
+	void *no_states;  /* a frame of zeros: the states where there is no region */
+	uint8_t *kinds;   /* (p) to write: what the heap uses a frame for */
+	loam_pfn first;   /* frame at @base */
+	loam_pfn highest; /* (p) past the highest frame the heap ever held */
+	uint64_t ram_frames;
+	struct loam_heap_cache *sizes;   /* the size classes */
+	struct loam_heap_cache **caches; /* (r) to write, (a): by code */
+	unsigned int ncpus;
+	uint32_t state; /* (a) 0, bump only, being made, ready */
+	bool track;
+	bool hardened;
+	bool own_frames;  /* over one block: the frame layer is the heap's own */
+	uint32_t failure; /* (a) the last one's status */
+	struct loam_lock registry;
+	struct loam_lock pages;
+
+	uint64_t regions_partial; /* (p) first region with frames to spare, by its state frame */
+	uint64_t regions_idle;    /* (p) regions wholly free */
+	uint64_t pieces[8];       /* (p) frames with free pieces of metadata, by log2 of their size */
+	uint64_t slab_frames;     /* (p) in regions */
+	uint64_t meta_frames;     /* (p) under states, magazines, records */
+	uint64_t large_count;     /* (p) */
+	uint64_t large_bytes;     /* (p) */
+	uint64_t large_allocs;    /* (p) ever */
+	uint64_t large_allocated; /* (p) bytes, ever */
+	uint64_t held_frames;     /* by init, for metadata */
+	uint64_t retired_allocs;  /* (r) of typed caches that were destroyed */
+	uint64_t retired_bytes;   /* (r) */
+	uint64_t sequence;        /* (a) of allocations, when tracking */
+	uint64_t peak;            /* (a) */
+
+	uintptr_t
+		bump_start;  /* [start, end) was given, [start, next) is given out; a bit per 16 bytes at @bump_marks */
+	uintptr_t bump_next; /* (p) */
+	uintptr_t bump_end;
+	uint8_t *bump_marks;  /* (p) */
+	uint64_t bump_allocs; /* (p) */
+	uint64_t bump_frees;  /* (p) frees that were recognised; nothing came back */
+
+	struct loam_shrinker shrinker;
+	struct loam_call_site vm_owner; /* its address marks vmalloc areas that are this heap's */
+};
 
 /* ---- setting up ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -81,7 +177,6 @@ struct loam_cache_config {
 		void *context); /* once per object when its slab is made, not at each allocation; may be NULL */
 	void *context;
 };
-struct loam_heap_cache;
 LOAM_NODISCARD enum loam_status loam_heap_cache_create(struct loam_heap *heap, const struct loam_cache_config *config,
 						       struct loam_heap_cache **cache);
 /* LOAM_ERR_IN_USE while objects live; names how many, and where they were allocated when the heap tracks. */
@@ -95,6 +190,8 @@ void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const 
 
 /* Empty slabs back to frames, all CPUs' caches included where they can be reached. Return: bytes given back. Registered as a shrinker of @frames by init. */
 size_t loam_heap_trim(struct loam_heap *heap);
+/* The same with every CPU's caches, for a machine at rest: no other CPU is inside the heap, e.g. before an audit. Context: task. */
+size_t loam_heap_drain(struct loam_heap *heap);
 LOAM_NODISCARD enum loam_status loam_heap_cpu_online(struct loam_heap *heap, unsigned int cpu);
 LOAM_NODISCARD enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu);
 

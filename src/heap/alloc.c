@@ -1,0 +1,383 @@
+/* heap/alloc.c: allocating and freeing.
+ *
+ * The fast paths are pop() and push(): pin, busy, one entry of the loaded magazine, one state byte. They know nothing else: whatever is special folds into one
+ * test. An empty magazine has, where its entry -1 would be, a state that says live; a full one has the wall behind its last entry; a cache without a loaded
+ * magazine and every code that is no cache have a top at a wall of their CPU's that is both. A heap that tracks has small_max and fast_regions 0, as one has
+ * before init, and always goes the slow way round, where everything is looked at again from the start.
+ *
+ * free() proves its pointer by arithmetic and one byte. Turned right by 4, an address that is misaligned or out of the window is a granule number out of the window. A
+ * granule within it has a state; it is a cache's code only where a live object of that cache starts.
+ */
+#include "internal.h"
+
+/* ---- fast ------------------------------------------------------------------------------------------------------------------------ */
+
+static inline void *pop(struct loam_heap *heap, unsigned int code)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
+	void *object = NULL;
+
+	if (LOAMI_LIKELY(loami_busy_enter(&cpu->busy))) {
+		struct loami_entry *top = cpu->top[code] - 1;
+
+		if (LOAMI_LIKELY(loami_load_relaxed(top->state) < LOAMI_LIVE)) {
+			object = top->object;
+			loami_store_relaxed(top->state, (uint8_t)code);
+			cpu->top[code] = top;
+			cpu->allocs[code]++;
+		}
+		loami_busy_leave(&cpu->busy);
+	}
+	loam_port_unpin(pin);
+	return object;
+}
+
+static inline bool push(struct loam_heap *heap, void *object, uint8_t *state, unsigned int code)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
+	bool done = false;
+
+	if (LOAMI_LIKELY(loami_busy_enter(&cpu->busy))) {
+		struct loami_entry *top = cpu->top[code];
+
+		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
+			loami_store_relaxed(state, LOAMI_CACHED);
+			top->object = object;
+			top->state = state;
+			cpu->top[code] = top + 1;
+			done = true;
+		}
+		loami_busy_leave(&cpu->busy);
+	}
+	loam_port_unpin(pin);
+	return done;
+}
+
+/* Where the state of @object is, or NULL when it cannot be an object of the fast path. */
+static inline uint8_t *fast_state(const struct loam_heap *heap, const void *object)
+{
+	uintptr_t offset = (uintptr_t)object - heap->base;
+	uintptr_t granule = offset >> LOAMI_GRANULE_SHIFT | offset << (sizeof(offset) * 8 - LOAMI_GRANULE_SHIFT);
+	uintptr_t region = granule >> (LOAMI_REGION_SHIFT - LOAMI_GRANULE_SHIFT);
+
+	if (LOAMI_UNLIKELY(region >= heap->fast_regions))
+		return NULL;
+	return loami_load_relaxed(&heap->regions[region]) + granule;
+}
+
+/* ---- the slow way round -------------------------------------------------------------------------------------------------------------- */
+
+static void note_alloc(struct loam_heap *heap, const void *object, const struct loam_call_site *site)
+{
+	struct loami_record *record = heap->track ? loami_record_of(heap, object) : NULL;
+
+	if (!record)
+		return;
+	loami_store_relaxed(&record->allocated_at, site);
+	loami_store_relaxed(&record->sequence, loami_fetch_add_relaxed(&heap->sequence, 1) + 1);
+}
+
+/* The least class that holds @nbytes and whose places are aligned to @align; NULL: none, it is a large object. */
+static struct loam_heap_cache *class_for(struct loam_heap *heap, size_t nbytes, size_t align)
+{
+	if (nbytes > LOAM_HEAP_SMALL_MAX || align > LOAM_PAGE_SIZE)
+		return NULL;
+	for (unsigned int code = loami_class_code(nbytes); code < LOAMI_FIRST_TYPED; code++)
+		if (heap->sizes[code - LOAMI_LIVE].nbytes % align == 0)
+			return &heap->sizes[code - LOAMI_LIVE];
+	return NULL;
+}
+
+static void *alloc_early(struct loam_heap *heap, size_t nbytes, size_t align, bool zero)
+{
+	void *object = NULL;
+
+	if (loami_load_acquire(&heap->state) == LOAMI_HEAP_NEW || heap->bump_end == 0)
+		return loami_heap_fail(heap, LOAM_ERR_NOT_READY);
+	object = loami_bump_alloc(heap, nbytes, align);
+	if (object && zero)
+		memset(object, 0, nbytes);
+	return object;
+}
+
+static void *alloc_general(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
+			   const struct loam_call_site *site)
+{
+	struct loam_heap_cache *cache;
+	void *object;
+
+	LOAMI_NOT_FROM_NMI();
+	if (align == 0 || !loami_is_power_of_two(align))
+		return loami_heap_fail(heap, LOAM_ERR_ALIGNMENT);
+	if (!loami_heap_ready(heap))
+		return alloc_early(heap, nbytes, align, zero);
+	cache = class_for(heap, nbytes, align);
+	if (!cache)
+		return loami_large_alloc(heap, nbytes, align, zero, site);
+	object = loami_alloc_slow(cache);
+	if (!object)
+		return NULL;
+	note_alloc(heap, object, site);
+	if (zero)
+		memset(object, 0, nbytes);
+	return object;
+}
+
+static void free_small(struct loam_heap *heap, void *object, uint8_t *state, unsigned int code,
+		       const struct loam_call_site *site)
+{
+	struct loami_entry entry = {object, state};
+	struct loami_record *record = heap->track ? loami_record_of(heap, object) : NULL;
+
+	if (record)
+		loami_store_relaxed(&record->freed_at, site);
+	loami_store_relaxed(state, LOAMI_CACHED);
+	loami_free_slow(loami_cache_of(heap, code), &entry);
+}
+
+/* The state byte of a live small object that starts at @object; NULL: there is none. */
+static uint8_t *live_state(const struct loam_heap *heap, const void *object)
+{
+	uint8_t *state;
+
+	if (!loami_heap_ready(heap) || !loami_heap_in_window(heap, object) ||
+	    (uintptr_t)object % LOAM_HEAP_MIN_ALIGN != 0)
+		return NULL;
+	state = loami_heap_state(heap, object);
+	return loami_load_relaxed(state) >= LOAMI_LIVE ? state : NULL;
+}
+
+static void free_general(struct loam_heap *heap, void *object, const char *verb, const struct loam_call_site *site)
+{
+	uint8_t *state;
+
+	LOAMI_NOT_FROM_NMI();
+	if (!object)
+		return;
+	for (;;) {
+		if (loami_bump_size(heap, object) != 0) {
+			(void)loami_fetch_add_relaxed(&heap->bump_frees, 1);
+			return;
+		}
+		state = live_state(heap, object);
+		if (state) {
+			free_small(heap, object, state, loami_load_relaxed(state), site);
+			return;
+		}
+		if (loami_heap_ready(heap) && loami_large_free(heap, object))
+			return;
+		loami_refuse(heap, verb, object, site);
+	}
+}
+
+static size_t size_of(struct loam_heap *heap, const void *object, const char *verb, const struct loam_call_site *site)
+{
+	for (;;) {
+		size_t nbytes = loami_bump_size(heap, object);
+		uint8_t *state = live_state(heap, object);
+
+		if (nbytes != 0)
+			return nbytes;
+		if (state)
+			return loami_cache_of(heap, loami_load_relaxed(state))->usable;
+		nbytes = loami_heap_ready(heap) ? loami_large_size(heap, object) : 0;
+		if (nbytes != 0)
+			return nbytes;
+		loami_refuse(heap, verb, object, site);
+	}
+}
+
+/* ---- public --------------------------------------------------------------------------------------------------------------------------- */
+
+void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes)
+{
+	if (LOAMI_LIKELY(nbytes <= heap->small_max)) {
+		void *object = pop(heap, loami_class_code(nbytes));
+
+		if (LOAMI_LIKELY(object != NULL))
+			return object;
+	}
+	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, false, NULL);
+}
+
+void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)
+{
+	if (LOAMI_LIKELY(nbytes <= heap->small_max)) {
+		void *object = pop(heap, loami_class_code(nbytes));
+
+		if (LOAMI_LIKELY(object != NULL))
+			return object;
+	}
+	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, false, site);
+}
+
+void *loam_heap_alloc_zeroed(struct loam_heap *heap, size_t nbytes)
+{
+	if (LOAMI_LIKELY(nbytes <= heap->small_max)) {
+		void *object = pop(heap, loami_class_code(nbytes));
+
+		if (LOAMI_LIKELY(object != NULL))
+			return memset(object, 0, nbytes);
+	}
+	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, true, NULL);
+}
+
+void *loam_heap_alloc_array(struct loam_heap *heap, size_t count, size_t nbytes)
+{
+	size_t total;
+
+	if (loami_mul_overflows(count, nbytes, &total))
+		return loami_heap_fail(heap, LOAM_ERR_OVERFLOW);
+	return loam_heap_alloc_zeroed(heap, total);
+}
+
+void *loam_heap_alloc_aligned(struct loam_heap *heap, size_t nbytes, size_t align)
+{
+	return alloc_general(heap, nbytes, align, false, NULL);
+}
+
+enum loam_status loam_heap_alloc_status(struct loam_heap *heap, size_t nbytes, size_t align, void **object)
+{
+	*object = alloc_general(heap, nbytes, align == 0 ? LOAM_HEAP_MIN_ALIGN : align, false, NULL);
+	return *object ? LOAM_OK : loam_heap_last_failure(heap);
+}
+
+enum loam_status loam_heap_last_failure(const struct loam_heap *heap)
+{
+	return (enum loam_status)loami_load_relaxed(&heap->failure);
+}
+
+void loam_heap_free(struct loam_heap *heap, void *object)
+{
+	uint8_t *state = fast_state(heap, object);
+
+	if (LOAMI_LIKELY(state != NULL) && LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
+		return;
+	free_general(heap, object, "free", NULL);
+}
+
+void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site)
+{
+	uint8_t *state = fast_state(heap, object);
+
+	if (LOAMI_LIKELY(state != NULL) && LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
+		return;
+	free_general(heap, object, "free", site);
+}
+
+void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
+{
+	uint8_t *state = fast_state(heap, object);
+	size_t usable;
+
+	if (!object)
+		return;
+	if (LOAMI_LIKELY(state != NULL && nbytes <= heap->small_max)) {
+		unsigned int code = loami_class_code(nbytes);
+
+		if (LOAMI_LIKELY(loami_load_relaxed(state) == code) && LOAMI_LIKELY(push(heap, object, state, code)))
+			return;
+	}
+	usable = size_of(heap, object, "sized free", NULL);
+	state = live_state(heap, object);
+	if (state ? nbytes > LOAM_HEAP_SMALL_MAX || loami_load_relaxed(state) != loami_class_code(nbytes)
+		  : nbytes > usable || (nbytes <= usable / 2 && !loami_bump_holds(heap, object)))
+		loami_misuse("loam: heap: sized free of 0x%lx (%s) with %zu bytes, but its place has %zu",
+			     (unsigned long)(uintptr_t)object,
+			     state ? loami_cache_of(heap, loami_load_relaxed(state))->name : "large", nbytes, usable);
+	free_general(heap, object, "sized free", NULL);
+}
+
+void *loam_heap_realloc(struct loam_heap *heap, void *object, size_t nbytes)
+{
+	size_t old;
+	void *moved;
+
+	if (!object)
+		return loam_heap_alloc(heap, nbytes);
+	old = size_of(heap, object, "realloc", NULL);
+	if (loami_bump_holds(heap, object) || live_state(heap, object)) {
+		/* Stay unless the place is too small or half of it would be idle. */
+		if (nbytes <= old && (nbytes > old / 2 || old <= 64 || loami_bump_holds(heap, object)))
+			return object;
+	} else if (loami_large_resize(heap, object, nbytes)) {
+		return object;
+	}
+	moved = loam_heap_alloc(heap, nbytes);
+	if (!moved)
+		return NULL;
+	memcpy(moved, object, nbytes < old ? nbytes : old);
+	loam_heap_free(heap, object);
+	return moved;
+}
+
+size_t loam_heap_usable_size(struct loam_heap *heap, const void *object)
+{
+	return object ? size_of(heap, object, "size query", NULL) : 0;
+}
+
+size_t loam_heap_alloc_bulk(struct loam_heap *heap, size_t nbytes, size_t n, void **out)
+{
+	size_t got = 0;
+
+	while (got < n && (out[got] = loam_heap_alloc(heap, nbytes)) != NULL)
+		got++;
+	return got;
+}
+
+void loam_heap_free_bulk(struct loam_heap *heap, void *const *objects, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		loam_heap_free(heap, objects[i]);
+}
+
+/* ---- typed caches: the same, with the class known ------------------------------------------------------------------------------------------ */
+
+void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site)
+{
+	struct loam_heap *heap = cache->heap;
+	void *object;
+
+	if (LOAMI_LIKELY(heap->small_max != 0)) {
+		object = pop(heap, cache->code);
+		if (LOAMI_LIKELY(object != NULL))
+			return object;
+	}
+	LOAMI_NOT_FROM_NMI();
+	object = loami_alloc_slow(cache);
+	if (object)
+		note_alloc(heap, object, site);
+	return object;
+}
+
+void *loam_heap_cache_alloc(struct loam_heap_cache *cache)
+{
+	return loam_heap_cache_alloc_at(cache, NULL);
+}
+
+void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site)
+{
+	struct loam_heap *heap = cache->heap;
+	uint8_t *state = fast_state(heap, object);
+
+	if (LOAMI_LIKELY(state != NULL && loami_load_relaxed(state) == cache->code) &&
+	    LOAMI_LIKELY(push(heap, object, state, cache->code)))
+		return;
+	if (!object)
+		return;
+	state = live_state(heap, object);
+	if (state && loami_load_relaxed(state) != cache->code)
+		loami_misuse("loam: heap: free of 0x%lx (%s) to cache %s", (unsigned long)(uintptr_t)object,
+			     loami_cache_of(heap, loami_load_relaxed(state))->name, cache->name);
+	if (!state && loami_large_size(heap, object) != 0)
+		loami_misuse("loam: heap: free of large object 0x%lx to cache %s", (unsigned long)(uintptr_t)object,
+			     cache->name);
+	free_general(heap, object, "free", site);
+}
+
+void loam_heap_cache_free(struct loam_heap_cache *cache, void *object)
+{
+	loam_heap_cache_free_at(cache, object, NULL);
+}

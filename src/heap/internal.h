@@ -1,0 +1,321 @@
+/* heap/internal.h: what the heap's files share. docs/theory/heap.md tells the whole story; in short:
+ *
+ * region    64 KiB of physical memory, aligned, from the frame layer; its frames are dealt out to slabs. Beside it lies one frame of states:
+ *           a byte for every 16 bytes of the region. heap->regions finds it from an address with one load.
+ * state     one byte per place for an object, at the object's first 16 bytes: what is there. A live object's byte is its cache's code, so
+ *           that free learns from one byte whether the pointer is good, whether the object is live, and where it goes.
+ * slab      a run of a region's frames cut into places of one size. Its descriptor is the owner's part of the head frame's slot.
+ * cache     a size class or a typed cache: slabs, and a depot of full magazines, under one lock.
+ * magazine  an array of {object, its state byte}, loaded on a CPU, in a CPU's stock, or in a depot. Nothing is ever kept in a free object.
+ */
+#ifndef LOAMI_HEAP_INTERNAL_H
+#define LOAMI_HEAP_INTERNAL_H
+
+#include <base/atomic.h>
+#include <base/bits.h>
+#include <base/check.h>
+#include <base/fail.h>
+#include <base/lock.h>
+#include <base/percpu.h>
+#include <base/print.h>
+
+#include <loam/heap.h>
+
+void *memcpy(void *restrict to, const void *restrict from, size_t nbytes);
+void *memset(void *at, int byte, size_t nbytes);
+
+/* ---- constants ----------------------------------------------------------------------------------------------------------- */
+
+#define LOAMI_GRANULE_SHIFT 4
+#define LOAMI_REGION_SHIFT 16
+#define LOAMI_REGION_NBYTES ((size_t)1 << LOAMI_REGION_SHIFT)
+#define LOAMI_REGION_FRAMES (LOAMI_REGION_NBYTES / LOAM_PAGE_SIZE)
+
+/* State codes. From LOAMI_LIVE on: a live object of the cache with that code. The order is used: below LOAMI_LIVE is not live. */
+enum {
+	LOAMI_NONE = 0,         /* no object starts here */
+	LOAMI_FRESH = 1,        /* a place in its slab, never handed out */
+	LOAMI_IN_SLAB = 2,      /* a place in its slab, freed before */
+	LOAMI_FRESH_CACHED = 3, /* in a magazine, never handed out */
+	LOAMI_CACHED = 4,       /* in a magazine, freed before */
+	LOAMI_LIVE = 5
+};
+#define LOAMI_FIRST_TYPED (LOAMI_LIVE + LOAM_HEAP_SIZE_CLASSES)
+_Static_assert(LOAMI_LIVE + LOAM_HEAP_SIZE_CLASSES < LOAM_HEAP_CODES, "size classes leave codes for typed caches");
+_Static_assert(LOAM_HEAP_CODES == 256, "a code is a byte, and every byte is a code");
+
+/* What the heap uses a frame for: heap->kinds. */
+enum {
+	LOAMI_KIND_FOREIGN = 0, /* not the heap's */
+	LOAMI_KIND_META,        /* states, magazines, records */
+	LOAMI_KIND_SPARE,       /* of a region, in no slab */
+	LOAMI_KIND_SLAB,        /* first frame of a slab */
+	LOAMI_KIND_SLAB_TAIL,
+	LOAMI_KIND_LARGE, /* first frame of a large object */
+	LOAMI_KIND_LARGE_TAIL,
+};
+
+/* heap->state */
+enum { LOAMI_HEAP_NEW = 0, LOAMI_HEAP_BUMP, LOAMI_HEAP_MAKING, LOAMI_HEAP_READY };
+
+/* ---- structures ---------------------------------------------------------------------------------------------------------- */
+
+struct loami_entry {
+	void *object;
+	uint8_t *state;
+};
+
+/* A magazine is full in a depot and in a stock; only the one loaded on a CPU is anything else. */
+struct loami_magazine {
+	struct loami_magazine *next;
+	uint8_t *
+		stop; /* lies where entry[-1].state would be: points at a byte that says live, so that popping an empty magazine is refused */
+	struct loami_entry entry[]; /* capacity, then the wall, where pushing is refused */
+};
+_Static_assert(offsetof(struct loami_magazine, entry) == sizeof(struct loami_entry), "the header is entry -1");
+#define LOAMI_WALL ((void *)1)
+
+/* One CPU's part of one cache, beside the loaded magazine's top. */
+struct loami_stock {
+	struct loami_magazine *loaded;
+	struct loami_magazine *full;
+	struct loami_magazine *empty;
+	uint32_t nfull;
+	uint32_t nempty;
+};
+
+/* Only its CPU touches it, with @busy set; at rest anybody may read. A top that points at @wall is both empty and full. */
+struct loami_heap_cpu {
+	struct loami_entry below; /* entry -1 of the wall: {NULL, &live} */
+	struct loami_entry wall;  /* {LOAMI_WALL, NULL} */
+	uint8_t busy;
+	uint8_t live;   /* a byte that says live */
+	uint32_t drain; /* (a) another CPU asks for what is parked here */
+	struct loami_entry *top[LOAM_HEAP_CODES];
+	uint64_t allocs[LOAM_HEAP_CODES];
+	struct loami_stock stock[LOAM_HEAP_CODES];
+};
+#define LOAMI_CPU_STRIDE ((sizeof(struct loami_heap_cpu) + LOAM_CPU_ALIGN - 1) / LOAM_CPU_ALIGN * LOAM_CPU_ALIGN)
+
+static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap, unsigned int cpu)
+{
+	return (struct loami_heap_cpu *)(void *)((char *)heap->cpus + (size_t)cpu * LOAMI_CPU_STRIDE);
+}
+
+/* The owner's part of a slot: next, prev and this. In the head frame of a slab next and prev link it into its cache's list. */
+struct loami_slab {
+	uint8_t code;
+	uint8_t nframes;
+	uint16_t nslots;
+	uint16_t nfree;   /* in the slab, not those in magazines */
+	uint16_t cursor;  /* no free place before this one */
+	uint64_t records; /* address of its struct loami_record array when the heap tracks, else 0 */
+};
+/* In the other frames of a slab. */
+struct loami_slab_tail {
+	uint64_t head; /* frame number */
+	uint64_t unused;
+};
+/* In a region's state frame; next and prev link it. */
+struct loami_region {
+	uint16_t owned; /* frames of the 64 KiB that are the heap's */
+	uint16_t spare; /* of them, in no slab */
+	uint32_t number;
+	uint64_t unused;
+};
+/* In a frame of small pieces of metadata. */
+struct loami_pieces {
+	uint64_t spare; /* a bit per piece */
+	uint32_t shift;
+	uint32_t unused;
+};
+/* In the head frame of a large object; next holds the call site, prev the sequence number. */
+struct loami_large {
+	uint64_t npages;
+	uint64_t nbytes;
+};
+
+/* What is known of a place when the heap tracks. */
+struct loami_record {
+	const struct loam_call_site *allocated_at;
+	const struct loam_call_site *freed_at;
+	uint64_t sequence; /* 0: never handed out */
+};
+
+#define LOAMI_TAIL(type, slot) ((type *)(void *)(slot)->tail)
+_Static_assert(offsetof(struct loam_slot, tail) % 8 == 0, "the tail holds words");
+_Static_assert(sizeof(struct loami_slab) == 16 && sizeof(struct loami_region) == 16 &&
+		       sizeof(struct loami_pieces) == 16 && sizeof(struct loami_large) == 16 &&
+		       sizeof(struct loami_slab_tail) == 16,
+	       "each fits the 16 bytes a slot leaves its owner");
+
+/* ---- addresses ----------------------------------------------------------------------------------------------------------- */
+
+static inline loam_pfn loami_heap_pfn(const struct loam_heap *heap, const void *at)
+{
+	return heap->first + (((uintptr_t)at - heap->base) >> LOAM_PAGE_SHIFT);
+}
+
+static inline void *loami_heap_virt(const struct loam_heap *heap, loam_pfn pfn)
+{
+	return (void *)(heap->base + ((uintptr_t)(pfn - heap->first) << LOAM_PAGE_SHIFT));
+}
+
+static inline bool loami_heap_in_window(const struct loam_heap *heap, const void *at)
+{
+	return ((uintptr_t)at - heap->base) >> LOAMI_REGION_SHIFT < heap->nregions;
+}
+
+static inline uint8_t loami_heap_kind(const struct loam_heap *heap, loam_pfn pfn)
+{
+	return loami_load_relaxed(&heap->kinds[pfn - heap->first]);
+}
+
+static inline void loami_heap_set_kind(struct loam_heap *heap, loam_pfn pfn, uint8_t kind)
+{
+	if (kind != LOAMI_KIND_FOREIGN && pfn >= heap->highest)
+		loami_store_relaxed(&heap->highest, pfn + 1);
+	loami_store_relaxed(&heap->kinds[pfn - heap->first], kind);
+}
+
+static inline struct loam_slot *loami_heap_slot(const struct loam_heap *heap, loam_pfn pfn)
+{
+	return loam_frame_slot(heap->frames, pfn);
+}
+
+/* The byte for @at, which lies in the window. Where there is no region it is one that says NONE. */
+static inline uint8_t *loami_heap_state(const struct loam_heap *heap, const void *at)
+{
+	uintptr_t offset = (uintptr_t)at - heap->base;
+
+	return loami_load_relaxed(&heap->regions[offset >> LOAMI_REGION_SHIFT]) + (offset >> LOAMI_GRANULE_SHIFT);
+}
+
+/* The slab around @at, whose frame's kind is SLAB or SLAB_TAIL. Return: its head frame. */
+static inline loam_pfn loami_slab_head(const struct loam_heap *heap, loam_pfn pfn)
+{
+	if (loami_heap_kind(heap, pfn) == LOAMI_KIND_SLAB)
+		return pfn;
+	return LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, pfn))->head;
+}
+
+static inline struct loami_slab *loami_slab_at(const struct loam_heap *heap, loam_pfn head)
+{
+	return LOAMI_TAIL(struct loami_slab, loami_heap_slot(heap, head));
+}
+
+static inline struct loam_heap_cache *loami_cache_of(const struct loam_heap *heap, unsigned int code)
+{
+	return loami_load_acquire(&heap->caches[code]);
+}
+
+static inline bool loami_heap_ready(const struct loam_heap *heap)
+{
+	return loami_load_acquire(&heap->state) == LOAMI_HEAP_READY;
+}
+
+/* Why an operation could not be done, for loam_heap_last_failure(). */
+static inline void *loami_heap_fail(struct loam_heap *heap, enum loam_status status)
+{
+	loami_store_relaxed(&heap->failure, (uint32_t)status);
+	return NULL;
+}
+
+/* ---- classes.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Code of the least class that holds @nbytes, by (nbytes + 15) / 16. */
+extern const uint8_t loami_class_codes[LOAM_HEAP_SMALL_MAX / 16 + 1];
+/* Fill in what follows from a cache's size. */
+void loami_cache_shape(struct loam_heap_cache *cache, uint64_t ram_frames);
+#define LOAMI_SLAB_FRAMES_MAX 8
+/* Frames of the next slab, when there are @nslabs. */
+unsigned int loami_slab_frames(const struct loam_heap_cache *cache, uint64_t nslabs);
+void loami_classes_init(struct loam_heap *heap, uint64_t ram_frames);
+
+static inline unsigned int loami_class_code(size_t nbytes)
+{
+	return loami_class_codes[(nbytes + 15) >> 4];
+}
+
+/* ---- pages.c: frames for everything ---------------------------------------------------------------------------------------- */
+
+/* Lists through slots, linked by frame number. */
+void loami_list_push(struct loam_heap *heap, uint64_t *list, loam_pfn pfn);
+void loami_list_remove(struct loam_heap *heap, uint64_t *list, loam_pfn pfn);
+/* A region that is none of the heap's: its addresses find states that say NONE. */
+void loami_region_forget(struct loam_heap *heap, uint32_t region);
+/* A run of @n (1..16) frames of one region for a slab. @reclaim: may run shrinkers; then no lock is held. LOAM_PFN_NONE: there is none. */
+loam_pfn loami_run_alloc(struct loam_heap *heap, unsigned int n, bool reclaim);
+void loami_run_free(struct loam_heap *heap, loam_pfn first, unsigned int n);
+/* A piece of metadata of 64..4096 bytes, a power of two, aligned to itself; NULL: none. Contents undefined. */
+void *loami_piece_alloc(struct loam_heap *heap, size_t nbytes);
+void loami_piece_free(struct loam_heap *heap, void *piece, size_t nbytes);
+/* Whole frames of metadata, contiguous. */
+void *loami_meta_alloc(struct loam_heap *heap, unsigned int order);
+void loami_meta_free(struct loam_heap *heap, void *at, unsigned int order);
+/* Regions wholly free go back. Return: frames given back. */
+size_t loami_regions_trim(struct loam_heap *heap);
+
+/* ---- slab.c: all with the cache's lock held unless said otherwise ------------------------------------------------------------ */
+
+/* One more slab. No lock held. */
+enum loam_status loami_slab_create(struct loam_heap_cache *cache);
+/* Up to @n free places into @out, states CACHED or FRESH_CACHED. Return: how many. */
+size_t loami_slab_take(struct loam_heap_cache *cache, struct loami_entry *out, size_t n);
+/* A place back into its slab; false, and nothing changed, when it is not CACHED or FRESH_CACHED: it has been freed twice. */
+bool loami_slab_put(struct loam_heap_cache *cache, const struct loami_entry *entry);
+/* Empty slabs beyond @keep go back to their region. */
+void loami_slabs_trim(struct loam_heap_cache *cache, unsigned int keep);
+
+/* ---- magazine.c ---------------------------------------------------------------------------------------------------------------- */
+
+void loami_cpu_init(struct loam_heap *heap, unsigned int cpu);
+/* What CPU @cpu has parked for every cache, back to slabs. The caller is that CPU and it is busy, or that CPU runs nothing. */
+void loami_cpu_flush(struct loam_heap *heap, unsigned int cpu);
+/* The same for one cache. */
+void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu);
+void loami_depot_flush(struct loam_heap_cache *cache);
+/* An object of @cache by any way there is; NULL when there is no memory. Not pinned, nothing held. */
+void *loami_alloc_slow(struct loam_heap_cache *cache);
+/* Give back an object whose state this CPU has just changed from live to CACHED. */
+void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *entry);
+/* Entries parked on @cpu for @code, by a racy look. */
+uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int cpu, const struct loam_heap_cache *cache);
+/* Take note of the bytes in use now. */
+void loami_heap_sample_peak(struct loam_heap *heap);
+
+/* Shrinker of the frame layer. */
+size_t loami_heap_shrink(struct loam_shrinker *self, size_t npages);
+
+/* ---- large.c ------------------------------------------------------------------------------------------------------------------- */
+
+void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
+			const struct loam_call_site *site);
+/* @object's frame is of kind LARGE, or it is no frame of the window. False: it is no live large object's start. */
+bool loami_large_free(struct loam_heap *heap, void *object);
+/* Bytes of the live large object that starts at @object; 0: none does. */
+size_t loami_large_size(const struct loam_heap *heap, const void *object);
+/* Make it @nbytes long where it is. */
+bool loami_large_resize(struct loam_heap *heap, void *object, size_t nbytes);
+
+/* ---- bump.c ---------------------------------------------------------------------------------------------------------------------- */
+
+void *loami_bump_alloc(struct loam_heap *heap, size_t nbytes, size_t align);
+static inline bool loami_bump_holds(const struct loam_heap *heap, const void *at)
+{
+	return (uintptr_t)at - heap->bump_start < heap->bump_end - heap->bump_start;
+}
+/* Bytes of the allocation that starts at @object; 0: none does. */
+size_t loami_bump_size(const struct loam_heap *heap, const void *object);
+
+/* ---- misuse.c -------------------------------------------------------------------------------------------------------------------- */
+
+/* Say what is wrong with freeing (@verb "free", "sized free" ...) @object, which is no live object of small size. Returns only when, looked at again, it is one. */
+void loami_refuse(const struct loam_heap *heap, const char *verb, const void *object,
+		  const struct loam_call_site *site);
+/* The record of a place, when the heap tracks; else NULL. */
+struct loami_record *loami_record_of(const struct loam_heap *heap, const void *object);
+/* Where @at lies in its slab. @start: the place's first byte. False: in the slack behind the last place. */
+bool loami_slab_place(const struct loam_heap *heap, const void *at, uintptr_t *start, struct loam_heap_cache **cache);
+
+#endif

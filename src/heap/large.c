@@ -1,0 +1,217 @@
+/* heap/large.c: objects above the largest class.
+ *
+ * A large object is an exact run of frames, in the direct map; where no run is to be had it is a vmalloc area, which brings its guard page. What a frame is (LARGE)
+ * is said by heap->kinds, how long by the head frame's slot. A vmalloc area is this heap's when its recorded call site is the heap's own: so no table is
+ * needed. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
+ */
+#include "internal.h"
+
+static struct loami_large *large_of(const struct loam_heap *heap, loam_pfn pfn)
+{
+	return LOAMI_TAIL(struct loami_large, loami_heap_slot(heap, pfn));
+}
+
+static void account(struct loam_heap *heap, uint64_t nbytes)
+{
+	heap->large_count++;
+	heap->large_bytes += nbytes;
+	heap->large_allocs++;
+	heap->large_allocated += nbytes;
+}
+
+static void set_kinds(struct loam_heap *heap, loam_pfn first, uint64_t n, uint8_t kind)
+{
+	for (uint64_t i = 0; i < n; i++)
+		loami_heap_set_kind(heap, first + i, kind);
+}
+
+/* A run whose virtual address is aligned. The direct map need not be aligned to more than a page itself: then a longer run is cut. */
+static bool take_run(struct loam_heap *heap, uint64_t npages, size_t align, const struct loam_frame_opts *opts,
+		     loam_pfn *first)
+{
+	uintptr_t direct_map = heap->base - (uintptr_t)(heap->first << LOAM_PAGE_SHIFT);
+	struct loam_frame_where where = {.align = align > LOAM_PAGE_SIZE ? align : 0};
+	uint64_t spare = align >> LOAM_PAGE_SHIFT, before;
+
+	if (direct_map % align == 0 || align <= LOAM_PAGE_SIZE)
+		return loam_frame_alloc_range(heap->frames, npages, &where, opts, first) == LOAM_OK;
+	if (loam_frame_alloc_range(heap->frames, npages + spare, NULL, opts, first) != LOAM_OK)
+		return false;
+	before = (0 - ((uintptr_t)loami_heap_virt(heap, *first) >> LOAM_PAGE_SHIFT)) & (spare - 1);
+	if (before != 0)
+		loam_frame_free_range(heap->frames, *first, before);
+	*first += before;
+	loam_frame_free_range(heap->frames, *first + npages, spare - before);
+	return true;
+}
+
+static void *run_alloc(struct loam_heap *heap, uint64_t npages, size_t align, bool zero,
+		       const struct loam_call_site *site)
+{
+	struct loam_frame_opts opts = {.uninitialized = !zero};
+	struct loam_slot *slot;
+	unsigned long irq;
+	loam_pfn first;
+
+	if (!take_run(heap, npages, align, &opts, &first))
+		return NULL;
+	slot = loami_heap_slot(heap, first);
+	slot->next = (uintptr_t)site;
+	slot->prev = heap->track ? loami_fetch_add_relaxed(&heap->sequence, 1) + 1 : 0;
+	*LOAMI_TAIL(struct loami_large, slot) = (struct loami_large){npages, npages * LOAM_PAGE_SIZE};
+	irq = loami_lock_irq(&heap->pages);
+	set_kinds(heap, first + 1, npages - 1, LOAMI_KIND_LARGE_TAIL);
+	loami_heap_set_kind(heap, first, LOAMI_KIND_LARGE);
+	account(heap, npages * LOAM_PAGE_SIZE);
+	loami_unlock_irq(&heap->pages, irq);
+	return loami_heap_virt(heap, first);
+}
+
+static void *area_alloc(struct loam_heap *heap, size_t nbytes, size_t align, bool zero)
+{
+	struct loam_vmalloc_opts opts = {
+		.align = align > LOAM_PAGE_SIZE ? align : 0, .uninitialized = !zero, .site = &heap->vm_owner};
+	unsigned long irq;
+	void *area;
+
+	if (!heap->vm || loam_port_context() != LOAM_CONTEXT_TASK)
+		return NULL;
+	area = loam_vmalloc(heap->vm, nbytes, &opts);
+	if (!area)
+		return NULL;
+	irq = loami_lock_irq(&heap->pages);
+	account(heap, nbytes);
+	loami_unlock_irq(&heap->pages, irq);
+	return area;
+}
+
+void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
+			const struct loam_call_site *site)
+{
+	uint64_t npages;
+	void *object;
+
+	if (nbytes > (SIZE_MAX >> 1) || align > (SIZE_MAX >> 2))
+		return loami_heap_fail(heap, LOAM_ERR_TOO_LARGE);
+	npages = (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
+	object = run_alloc(heap, npages, align, zero, site);
+	if (!object) {
+		/* The heap's own idle memory may be what is missing. */
+		(void)loam_heap_trim(heap);
+		object = run_alloc(heap, npages, align, zero, site);
+	}
+	if (!object)
+		object = area_alloc(heap, (size_t)npages * LOAM_PAGE_SIZE, align, zero);
+	if (!object)
+		return loami_heap_fail(heap, LOAM_ERR_NO_MEMORY);
+	loami_heap_sample_peak(heap);
+	return object;
+}
+
+/* The vmalloc area that starts at @object and is this heap's; false: there is none. */
+static bool own_area(const struct loam_heap *heap, const void *object, struct loam_vmalloc_live *live)
+{
+	return heap->vm && loam_vmalloc_whereis(heap->vm, (uintptr_t)object, live) == LOAM_PLACE_AREA &&
+	       live->address == (uintptr_t)object && live->site == &heap->vm_owner;
+}
+
+size_t loami_large_size(const struct loam_heap *heap, const void *object)
+{
+	struct loam_vmalloc_live live;
+
+	if (!loami_heap_in_window(heap, object))
+		return own_area(heap, object, &live) ? live.nbytes : 0;
+	if ((uintptr_t)object % LOAM_PAGE_SIZE != 0 ||
+	    loami_heap_kind(heap, loami_heap_pfn(heap, object)) != LOAMI_KIND_LARGE)
+		return 0;
+	return (size_t)large_of(heap, loami_heap_pfn(heap, object))->nbytes;
+}
+
+static void forget_locked(struct loam_heap *heap, uint64_t nbytes)
+{
+	heap->large_count--;
+	heap->large_bytes -= nbytes;
+}
+
+static bool area_free(struct loam_heap *heap, void *object)
+{
+	struct loam_vmalloc_live live;
+	unsigned long irq;
+
+	if (!own_area(heap, object, &live) || !loam_vfree(heap->vm, object))
+		return false;
+	irq = loami_lock_irq(&heap->pages);
+	forget_locked(heap, live.nbytes);
+	loami_unlock_irq(&heap->pages, irq);
+	return true;
+}
+
+bool loami_large_free(struct loam_heap *heap, void *object)
+{
+	loam_pfn first = loami_heap_pfn(heap, object);
+	unsigned long irq;
+	uint64_t npages;
+
+	if (!loami_heap_in_window(heap, object))
+		return area_free(heap, object);
+	if ((uintptr_t)object % LOAM_PAGE_SIZE != 0)
+		return false;
+	irq = loami_lock_irq(&heap->pages);
+	if (loami_heap_kind(heap, first) != LOAMI_KIND_LARGE) {
+		loami_unlock_irq(&heap->pages, irq);
+		return false;
+	}
+	npages = large_of(heap, first)->npages;
+	forget_locked(heap, npages * LOAM_PAGE_SIZE);
+	set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
+	loami_unlock_irq(&heap->pages, irq);
+	loam_frame_free_range(heap->frames, first, npages);
+	return true;
+}
+
+/* Frames right behind a run, if they are free. */
+static bool extend(struct loam_heap *heap, loam_pfn first, uint64_t old, uint64_t npages)
+{
+	struct loam_frame_where where = {.start = loam_frame_address(first + old),
+					 .limit = loam_frame_address(first + npages)};
+	struct loam_frame_opts opts = {.uninitialized = true, .no_reclaim = true};
+	loam_pfn more;
+	unsigned long irq;
+
+	if (loam_frame_alloc_range(heap->frames, npages - old, &where, &opts, &more) != LOAM_OK)
+		return false;
+	irq = loami_lock_irq(&heap->pages);
+	set_kinds(heap, more, npages - old, LOAMI_KIND_LARGE_TAIL);
+	*large_of(heap, first) = (struct loami_large){npages, npages * LOAM_PAGE_SIZE};
+	heap->large_bytes += (npages - old) * LOAM_PAGE_SIZE;
+	heap->large_allocated += (npages - old) * LOAM_PAGE_SIZE;
+	loami_unlock_irq(&heap->pages, irq);
+	return true;
+}
+
+bool loami_large_resize(struct loam_heap *heap, void *object, size_t nbytes)
+{
+	size_t old_bytes = loami_large_size(heap, object);
+	uint64_t npages = ((uint64_t)nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT, old;
+	unsigned long irq;
+	loam_pfn first;
+
+	if (nbytes <= LOAM_HEAP_SMALL_MAX || nbytes > SIZE_MAX >> 1)
+		return false;
+	if (!loami_heap_in_window(heap, object))
+		return nbytes <= old_bytes && nbytes >= old_bytes / 2;
+	first = loami_heap_pfn(heap, object);
+	old = old_bytes >> LOAM_PAGE_SHIFT;
+	if (npages == old)
+		return true;
+	if (npages > old)
+		return extend(heap, first, old, npages);
+	irq = loami_lock_irq(&heap->pages);
+	set_kinds(heap, first + npages, old - npages, LOAMI_KIND_FOREIGN);
+	*large_of(heap, first) = (struct loami_large){npages, npages * LOAM_PAGE_SIZE};
+	/* The bytes given back count as freed, the object stays. */
+	heap->large_bytes -= (old - npages) * LOAM_PAGE_SIZE;
+	loami_unlock_irq(&heap->pages, irq);
+	loam_frame_free_range(heap->frames, first + npages, old - npages);
+	return true;
+}

@@ -1,0 +1,395 @@
+/* heap/magazine.c: objects parked on a CPU, so that most allocations and frees touch nothing shared.
+ *
+ * 1 Concepts. Each CPU has, for each cache, one loaded magazine that the fast paths of alloc.c pop and push, and a stock of full and empty ones behind it. When the
+ *   loaded one is empty or full it is exchanged whole: with the stock, then with the cache's depot under its lock. Objects are walked only between slabs
+ *   and magazines: a refill takes as much as lies in a frame of memory, at most half a magazine; a flush gives a magazine back.
+ * 2 Busy. The CPU's byte is set around everything that touches its part. An interrupt that finds it set takes the shared path: under the cache's lock, one
+ *   object straight from or to a slab. Nothing here waits for a busy byte, so nothing here can hang on one.
+ * 3 Invariants (loam_heap_check()): M1 magazines in stocks and depots are full. M2 an entry's state byte says CACHED or FRESH_CACHED, and belongs to its object.
+ *   M3 no object is in two magazines. M4 top lies within the loaded magazine, or at the wall when none is loaded.
+ * 4 Draining. Only a CPU itself can touch its part, since it does so without atomics. Whoever wants what is parked elsewhere sets that CPU's drain word, which is
+ *   answered at its next refill or overflow; a kernel that wants it now calls loam_heap_trim() there. At rest loam_heap_drain() reaches everything.
+ * 5 Failure. Without memory for a magazine, objects go straight to and from their slabs.
+ */
+#include "internal.h"
+
+enum outcome { GOT, NOTHING, TWICE };
+
+/* Two CPUs that free one object at once may both believe it live. It then is in two magazines, and is found out here. */
+static LOAM_NORETURN void twice(const struct loam_heap_cache *cache, const void *object)
+{
+	loami_misuse("loam: heap: 0x%lx (%s) was freed twice at once, by two CPUs or an interrupt",
+		     (unsigned long)(uintptr_t)object, cache->name);
+}
+
+void loami_cpu_init(struct loam_heap *heap, unsigned int index)
+{
+	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
+
+	cpu->live = LOAMI_LIVE;
+	cpu->below = (struct loami_entry){NULL, &cpu->live};
+	cpu->wall = (struct loami_entry){LOAMI_WALL, &cpu->live};
+	for (unsigned int code = 0; code < LOAM_HEAP_CODES; code++)
+		cpu->top[code] = &cpu->wall;
+}
+
+/* ---- magazines ---------------------------------------------------------------------------------------------------------------- */
+
+static struct loami_magazine *magazine_new(struct loam_heap_cache *cache)
+{
+	struct loami_magazine *magazine = loami_piece_alloc(cache->heap, cache->magazine_nbytes);
+
+	if (!magazine)
+		return NULL;
+	memset(magazine, 0, cache->magazine_nbytes);
+	magazine->stop = &cache->heap->cpus->live;
+	magazine->entry[cache->capacity].object = LOAMI_WALL;
+	return magazine;
+}
+
+static void magazine_delete(struct loam_heap_cache *cache, struct loami_magazine *magazine)
+{
+	loami_piece_free(cache->heap, magazine, cache->magazine_nbytes);
+}
+
+/* @n entries back into their slabs. Return: the object that was freed twice, or NULL. */
+static void *put_entries(struct loam_heap_cache *cache, const struct loami_entry *entries, size_t n)
+{
+	void *bad = NULL;
+	unsigned long irq = loami_lock_irq(&cache->lock);
+
+	for (size_t i = 0; i < n; i++)
+		if (!loami_slab_put(cache, &entries[i]))
+			bad = entries[i].object;
+	loami_unlock_irq(&cache->lock, irq);
+	return bad;
+}
+
+static struct loami_magazine *depot_pop(struct loam_heap_cache *cache)
+{
+	unsigned long irq = loami_lock_irq(&cache->lock);
+	struct loami_magazine *magazine = cache->depot;
+
+	if (magazine) {
+		cache->depot = magazine->next;
+		cache->ndepot--;
+	}
+	loami_unlock_irq(&cache->lock, irq);
+	return magazine;
+}
+
+static bool depot_push(struct loam_heap_cache *cache, struct loami_magazine *magazine)
+{
+	unsigned long irq = loami_lock_irq(&cache->lock);
+	bool room = cache->ndepot < cache->depot_max;
+
+	if (room) {
+		magazine->next = cache->depot;
+		cache->depot = magazine;
+		cache->ndepot++;
+	}
+	loami_unlock_irq(&cache->lock, irq);
+	return room;
+}
+
+void loami_depot_flush(struct loam_heap_cache *cache)
+{
+	struct loami_magazine *magazine;
+	void *bad = NULL;
+
+	while ((magazine = depot_pop(cache)) != NULL) {
+		void *found = put_entries(cache, magazine->entry, cache->capacity);
+
+		bad = found ? found : bad;
+		magazine_delete(cache, magazine);
+	}
+	if (bad)
+		twice(cache, bad);
+}
+
+/* ---- one CPU's part: the CPU is busy -------------------------------------------------------------------------------------------- */
+
+static void load(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_magazine *magazine,
+		 size_t n)
+{
+	cpu->stock[cache->code].loaded = magazine;
+	loami_store_relaxed(&cpu->top[cache->code], magazine ? &magazine->entry[n] : &cpu->wall);
+}
+
+static void keep_empty(struct loami_stock *stock, struct loam_heap_cache *cache, struct loami_magazine *magazine)
+{
+	if (stock->nempty >= 2) {
+		magazine_delete(cache, magazine);
+		return;
+	}
+	magazine->next = stock->empty;
+	stock->empty = magazine;
+	stock->nempty++;
+}
+
+static struct loami_magazine *get_empty(struct loami_stock *stock, struct loam_heap_cache *cache)
+{
+	struct loami_magazine *magazine = stock->empty;
+
+	if (!magazine)
+		return magazine_new(cache);
+	stock->empty = magazine->next;
+	stock->nempty--;
+	return magazine;
+}
+
+/* Everything of one cache that is parked on a CPU, into slabs. */
+static void *flush_cache(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache)
+{
+	struct loami_stock *stock = &cpu->stock[cache->code];
+	struct loami_magazine *magazine = stock->loaded;
+	void *bad = NULL, *found;
+
+	if (magazine) {
+		size_t n = (size_t)(cpu->top[cache->code] - magazine->entry);
+
+		load(cpu, cache, NULL, 0);
+		bad = put_entries(cache, magazine->entry, n);
+		magazine_delete(cache, magazine);
+	}
+	while ((magazine = stock->full) != NULL) {
+		stock->full = magazine->next;
+		stock->nfull--;
+		found = put_entries(cache, magazine->entry, cache->capacity);
+		bad = found ? found : bad;
+		magazine_delete(cache, magazine);
+	}
+	while ((magazine = stock->empty) != NULL) {
+		stock->empty = magazine->next;
+		stock->nempty--;
+		magazine_delete(cache, magazine);
+	}
+	return bad;
+}
+
+void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu)
+{
+	void *bad = flush_cache(loami_heap_cpu(cache->heap, cpu), cache);
+
+	if (bad)
+		twice(cache, bad);
+}
+
+void loami_cpu_flush(struct loam_heap *heap, unsigned int index)
+{
+	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
+
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+
+		if (cache && (cpu->stock[code].loaded || cpu->stock[code].full || cpu->stock[code].empty))
+			(void)flush_cache(cpu, cache);
+	}
+}
+
+static void answer_drain(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigned int index)
+{
+	if (LOAMI_LIKELY(loami_load_relaxed(&cpu->drain) == 0))
+		return;
+	loami_store_relaxed(&cpu->drain, 0);
+	loami_cpu_flush(heap, index);
+}
+
+static void reverse(struct loami_entry *entries, size_t n)
+{
+	for (size_t i = 0, j = n; i + 1 < j; i++) {
+		struct loami_entry swapped = entries[i];
+
+		entries[i] = entries[--j];
+		entries[j] = swapped;
+	}
+}
+
+static size_t batch_of(const struct loam_heap_cache *cache)
+{
+	size_t frame = LOAM_PAGE_SIZE / cache->nbytes, half = cache->capacity / 2u;
+
+	return frame == 0 ? 1 : frame < half ? frame : half;
+}
+
+static enum outcome refill(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, struct loami_entry *out)
+{
+	struct loami_stock *stock = &cpu->stock[cache->code];
+	unsigned long irq;
+	size_t got;
+
+	for (;;) {
+		struct loami_magazine *loaded = stock->loaded, *full = stock->full;
+		struct loami_entry *top = cpu->top[cache->code];
+
+		if (loaded && top != loaded->entry) {
+			uint8_t was = loami_load_relaxed(top[-1].state);
+
+			*out = top[-1];
+			loami_store_relaxed(&cpu->top[cache->code], top - 1);
+			return was == LOAMI_CACHED || was == LOAMI_FRESH_CACHED ? GOT : TWICE;
+		}
+		if (full) {
+			stock->full = full->next;
+			stock->nfull--;
+		} else {
+			full = depot_pop(cache);
+		}
+		if (full) {
+			if (loaded)
+				keep_empty(stock, cache, loaded);
+			load(cpu, cache, full, cache->capacity);
+			continue;
+		}
+		if (!loaded) {
+			loaded = get_empty(stock, cache);
+			load(cpu, cache, loaded, 0);
+		}
+		irq = loami_lock_irq(&cache->lock);
+		got = loaded ? loami_slab_take(cache, loaded->entry, batch_of(cache)) : loami_slab_take(cache, out, 1);
+		loami_unlock_irq(&cache->lock, irq);
+		if (got == 0)
+			return NOTHING;
+		if (!loaded)
+			return GOT;
+		reverse(loaded->entry, got);
+		load(cpu, cache, loaded, got);
+	}
+}
+
+/* Return: an object that was freed twice, or NULL. */
+static void *park(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, const struct loami_entry *entry)
+{
+	struct loami_stock *stock = &cpu->stock[cache->code];
+	struct loami_magazine *loaded = stock->loaded, *empty;
+	struct loami_entry *top = cpu->top[cache->code];
+	void *bad = NULL;
+
+	if (!loaded || top == &loaded->entry[cache->capacity]) {
+		empty = get_empty(stock, cache);
+		if (!empty)
+			return put_entries(cache, entry, 1);
+		if (loaded && stock->nfull < cache->stock_max) {
+			loaded->next = stock->full;
+			stock->full = loaded;
+			stock->nfull++;
+		} else if (loaded && !depot_push(cache, loaded)) {
+			bad = put_entries(cache, loaded->entry, cache->capacity);
+			keep_empty(stock, cache, loaded);
+		}
+		load(cpu, cache, empty, 0);
+		top = empty->entry;
+	}
+	*top = *entry;
+	loami_store_relaxed(&cpu->top[cache->code], top + 1);
+	return bad;
+}
+
+/* ---- the shared path: an interrupt landed inside this CPU's fast path -------------------------------------------------------------- */
+
+static enum outcome shared_take(struct loam_heap_cache *cache, struct loami_entry *out)
+{
+	unsigned long irq = loami_lock_irq(&cache->lock);
+	size_t got = loami_slab_take(cache, out, 1);
+	struct loami_magazine *magazine = NULL;
+	enum outcome outcome = got != 0 ? GOT : NOTHING;
+
+	if (got == 0 && cache->depot) {
+		magazine = cache->depot;
+		cache->depot = magazine->next;
+		cache->ndepot--;
+		for (unsigned int i = 1; i < cache->capacity; i++)
+			if (!loami_slab_put(cache, &magazine->entry[i]))
+				outcome = TWICE;
+		*out = magazine->entry[0];
+		if (outcome != TWICE)
+			outcome = loami_load_relaxed(out->state) < LOAMI_LIVE ? GOT : TWICE;
+	}
+	if (outcome == GOT)
+		cache->shared_allocs++;
+	loami_unlock_irq(&cache->lock, irq);
+	if (magazine)
+		magazine_delete(cache, magazine);
+	return outcome;
+}
+
+/* ---- the slow ways in ------------------------------------------------------------------------------------------------------------------ */
+
+static enum outcome take_one(struct loam_heap_cache *cache, struct loami_entry *out)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, pin.cpu);
+	enum outcome outcome;
+
+	if (loami_busy_enter(&cpu->busy)) {
+		answer_drain(cache->heap, cpu, pin.cpu);
+		outcome = refill(cpu, cache, out);
+		if (outcome == GOT)
+			cpu->allocs[cache->code]++;
+		loami_busy_leave(&cpu->busy);
+	} else {
+		outcome = shared_take(cache, out);
+	}
+	loam_port_unpin(pin);
+	return outcome;
+}
+
+void *loami_alloc_slow(struct loam_heap_cache *cache)
+{
+	bool trimmed = false;
+
+	for (;;) {
+		struct loami_entry entry;
+		enum outcome outcome = take_one(cache, &entry);
+		enum loam_status status;
+
+		if (outcome == GOT) {
+			loami_store_relaxed(entry.state, cache->code);
+			return entry.object;
+		}
+		if (outcome == TWICE)
+			twice(cache, entry.object);
+		status = loami_slab_create(cache);
+		if (status == LOAM_OK) {
+			loami_heap_sample_peak(cache->heap);
+		} else if (trimmed) {
+			return loami_heap_fail(cache->heap, status);
+		} else {
+			/* What the other classes have parked may become slabs of this one. */
+			(void)loam_heap_trim(cache->heap);
+			trimmed = true;
+		}
+	}
+}
+
+void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *entry)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, pin.cpu);
+	void *bad;
+
+	if (loami_busy_enter(&cpu->busy)) {
+		answer_drain(cache->heap, cpu, pin.cpu);
+		bad = park(cpu, cache, entry);
+		loami_busy_leave(&cpu->busy);
+	} else {
+		bad = put_entries(cache, entry, 1);
+	}
+	loam_port_unpin(pin);
+	if (bad)
+		twice(cache, bad);
+}
+
+uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int index, const struct loam_heap_cache *cache)
+{
+	const struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
+	const struct loami_stock *stock = &cpu->stock[cache->code];
+	const struct loami_magazine *loaded = loami_load_relaxed(&stock->loaded);
+	uint64_t n = (uint64_t)loami_load_relaxed(&stock->nfull) * cache->capacity;
+	uintptr_t top = (uintptr_t)loami_load_relaxed(&cpu->top[cache->code]);
+
+	/* By a racy look the two may not belong together. */
+	if (loaded && top - (uintptr_t)loaded->entry <= cache->capacity * sizeof(struct loami_entry))
+		n += (top - (uintptr_t)loaded->entry) / sizeof(struct loami_entry);
+	return n;
+}

@@ -1,0 +1,120 @@
+/* heap/misuse.c: saying what is wrong with a pointer that cannot be freed.
+ *
+ * Called with nothing changed, no lock held, not pinned and not busy. Each case has a text of its own; call sites are added where the heap tracks.
+ */
+#include "internal.h"
+
+enum { SITES_BYTES = 200 };
+
+static size_t add_site(char *text, size_t at, const char *what, const struct loam_call_site *site)
+{
+	if (!site || at >= SITES_BYTES)
+		return at;
+	return at + loami_format(text + at, SITES_BYTES - at, ", %s at %s:%u", what, site->file, site->line);
+}
+
+bool loami_slab_place(const struct loam_heap *heap, const void *at, uintptr_t *start, struct loam_heap_cache **cache)
+{
+	loam_pfn head = loami_slab_head(heap, loami_heap_pfn(heap, at));
+	const struct loami_slab *slab = loami_slab_at(heap, head);
+	uintptr_t base = (uintptr_t)loami_heap_virt(heap, head), index;
+
+	*cache = loami_cache_of(heap, slab->code);
+	index = ((uintptr_t)at - base) / (*cache)->nbytes;
+	*start = base + index * (*cache)->nbytes;
+	return index < slab->nslots;
+}
+
+struct loami_record *loami_record_of(const struct loam_heap *heap, const void *object)
+{
+	loam_pfn head = loami_slab_head(heap, loami_heap_pfn(heap, object));
+	const struct loami_slab *slab = loami_slab_at(heap, head);
+	uintptr_t offset = (uintptr_t)object - (uintptr_t)loami_heap_virt(heap, head);
+
+	if (slab->records == 0)
+		return NULL;
+	return (struct loami_record *)(uintptr_t)slab->records + offset / loami_cache_of(heap, slab->code)->nbytes;
+}
+
+static void refuse_place(const struct loam_heap *heap, const char *verb, const void *object,
+			 const struct loam_call_site *site)
+{
+	unsigned long address = (unsigned long)(uintptr_t)object;
+	const struct loami_record *record;
+	struct loam_heap_cache *cache;
+	char sites[SITES_BYTES] = "";
+	uintptr_t start;
+	uint8_t state;
+	size_t at = 0;
+
+	if (!loami_slab_place(heap, object, &start, &cache))
+		loami_misuse("loam: heap: %s of 0x%lx, which lies behind the last object of its slab (%s)", verb,
+			     address, cache->name);
+	state = loami_load_relaxed(loami_heap_state(heap, (const void *)start));
+	if (start != (uintptr_t)object)
+		loami_misuse("loam: heap: %s of %s pointer 0x%lx, %lu bytes into %s object 0x%lx (%s)", verb,
+			     address % LOAM_HEAP_MIN_ALIGN != 0 ? "misaligned" : "interior", address,
+			     (unsigned long)(address - start), state >= LOAMI_LIVE ? "live" : "free",
+			     (unsigned long)start, cache->name);
+	if (state >= LOAMI_LIVE || state == LOAMI_NONE)
+		return;
+	record = loami_record_of(heap, object);
+	if (state == LOAMI_FRESH || state == LOAMI_FRESH_CACHED)
+		loami_misuse("loam: heap: %s of 0x%lx (%s), which was never allocated", verb, address, cache->name);
+	if (record) {
+		at = add_site(sites, at, "allocated", record->allocated_at);
+		at = add_site(sites, at, "freed", record->freed_at);
+		(void)add_site(sites, at, "freed again", site);
+	}
+	if (verb[0] == 'f')
+		loami_misuse("loam: heap: double free of 0x%lx (%s)%s", address, cache->name, sites);
+	loami_misuse("loam: heap: %s of 0x%lx (%s), which is free%s", verb, address, cache->name, sites);
+}
+
+static void refuse_large(const struct loam_heap *heap, const char *verb, const void *object)
+{
+	unsigned long address = (unsigned long)(uintptr_t)object;
+	loam_pfn pfn = loami_heap_pfn(heap, object);
+	unsigned long start;
+
+	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
+		pfn--;
+	start = (unsigned long)(uintptr_t)loami_heap_virt(heap, pfn);
+	if (start != address)
+		loami_misuse("loam: heap: %s of pointer 0x%lx, %lu bytes into large object 0x%lx", verb, address,
+			     address - start, start);
+}
+
+void loami_refuse(const struct loam_heap *heap, const char *verb, const void *object, const struct loam_call_site *site)
+{
+	unsigned long address = (unsigned long)(uintptr_t)object;
+	struct loam_vmalloc_live live;
+
+	if (loami_bump_holds(heap, object))
+		loami_misuse("loam: heap: %s of 0x%lx, which is early memory where no allocation starts", verb,
+			     address);
+	if (!loami_heap_ready(heap))
+		loami_misuse("loam: heap: %s of 0x%lx before there is a heap", verb, address);
+	if (!loami_heap_in_window(heap, object)) {
+		if (heap->vm && loam_vmalloc_whereis(heap->vm, (uintptr_t)object, &live) != LOAM_PLACE_OUTSIDE)
+			loami_misuse("loam: heap: %s of 0x%lx, a vmalloc address where no large object starts", verb,
+				     address);
+		loami_misuse("loam: heap: %s of wild pointer 0x%lx, which is no memory of this machine", verb, address);
+	}
+	switch (loami_heap_kind(heap, loami_heap_pfn(heap, object))) {
+	case LOAMI_KIND_FOREIGN:
+		loami_misuse("loam: heap: %s of foreign pointer 0x%lx, in a frame that is not the heap's", verb,
+			     address);
+	case LOAMI_KIND_META:
+		loami_misuse("loam: heap: %s of 0x%lx, which is the heap's own bookkeeping", verb, address);
+	case LOAMI_KIND_SPARE:
+		loami_misuse("loam: heap: %s of 0x%lx, in a frame of the heap that holds no objects now", verb,
+			     address);
+	case LOAMI_KIND_LARGE:
+	case LOAMI_KIND_LARGE_TAIL:
+		refuse_large(heap, verb, object);
+		return;
+	default:
+		refuse_place(heap, verb, object, site);
+	}
+}

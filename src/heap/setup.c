@@ -1,0 +1,249 @@
+/* heap/setup.c: making a heap, over frames or over one block.
+ *
+ * The window is all the physical memory the frame layer knows, from its lowest to its highest frame, in regions of 64 KiB. Metadata: the caches and each CPU's part
+ * (in what the caller gives, or in frames), one word per region and one byte per frame of the window (in frames).
+ */
+#include "internal.h"
+
+struct extent {
+	loam_pfn start;
+	loam_pfn end;
+	uint64_t managed;
+};
+
+static struct extent window_of(const struct loam_frames *frames)
+{
+	struct extent window = {LOAM_PFN_NONE, 0, 0};
+	struct loam_zone_stats zone;
+
+	for (unsigned int i = 0; loam_frame_read_zone_stats(frames, i, &zone) == LOAM_OK; i++) {
+		window.managed += zone.managed;
+		if (zone.managed == 0)
+			continue;
+		if (zone.start < window.start)
+			window.start = zone.start;
+		if (zone.end > window.end)
+			window.end = zone.end;
+	}
+	window.start = loami_align_down(window.start, LOAMI_REGION_FRAMES);
+	window.end = loami_align_up(window.end, LOAMI_REGION_FRAMES);
+	return window;
+}
+
+/* The parts of the metadata whose size does not depend on the memory, one after the other. */
+static size_t place(uintptr_t *at, size_t nbytes)
+{
+	*at = (uintptr_t)loami_align_up(*at, LOAM_CPU_ALIGN);
+	*at += nbytes;
+	return *at - nbytes;
+}
+
+static size_t fixed_size(unsigned int ncpus)
+{
+	uintptr_t at = 0;
+
+	(void)place(&at, LOAM_HEAP_CODES * sizeof(struct loam_heap_cache *));
+	(void)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
+	(void)place(&at, ncpus * LOAMI_CPU_STRIDE);
+	return at + LOAM_CPU_ALIGN; /* for a block that is not aligned */
+}
+
+size_t loam_heap_metadata_size(const struct loam_heap_config *config)
+{
+	if (config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX)
+		return 0;
+	return fixed_size(config->ncpus);
+}
+
+static void *take_frames(struct loam_heap *heap, uint64_t nbytes)
+{
+	uint64_t npages = (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
+	loam_pfn first;
+
+	if (LOAMI_FAIL(LOAMI_FAIL_METADATA) ||
+	    loam_frame_alloc_range(heap->frames, npages, NULL, NULL, &first) != LOAM_OK)
+		return NULL;
+	heap->held_frames += npages;
+	return loam_frame_virt(heap->frames, first);
+}
+
+static void mark_meta(struct loam_heap *heap, const void *at, uint64_t nbytes)
+{
+	for (uint64_t offset = 0; offset < nbytes; offset += LOAM_PAGE_SIZE)
+		loami_heap_set_kind(heap, loami_heap_pfn(heap, (const char *)at + offset), LOAMI_KIND_META);
+}
+
+static void give_frames_back(struct loam_heap *heap, void *at, uint64_t nbytes, uintptr_t direct_map)
+{
+	if (at)
+		loam_frame_free_range(heap->frames, ((uintptr_t)at - direct_map) >> LOAM_PAGE_SHIFT,
+				      (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT);
+}
+
+static void lay_out(struct loam_heap *heap, void *metadata)
+{
+	uintptr_t at = (uintptr_t)metadata;
+
+	heap->caches = (struct loam_heap_cache **)place(&at, LOAM_HEAP_CODES * sizeof(struct loam_heap_cache *));
+	heap->sizes = (struct loam_heap_cache *)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
+	heap->cpus = (struct loami_heap_cpu *)place(&at, heap->ncpus * LOAMI_CPU_STRIDE);
+}
+
+static void set_up(struct loam_heap *heap, const struct loam_heap_config *config, uint64_t ram_frames)
+{
+	heap->registry = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_REGISTRY);
+	heap->pages = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_LARGE);
+	heap->regions_partial = LOAM_FRAME_LINK_NONE;
+	for (size_t i = 0; i < LOAMI_COUNT(heap->pieces); i++)
+		heap->pieces[i] = LOAM_FRAME_LINK_NONE;
+	for (uint32_t region = 0; region < heap->nregions; region++)
+		loami_region_forget(heap, region);
+	heap->ram_frames = ram_frames;
+	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
+		loami_cpu_init(heap, cpu);
+	loami_classes_init(heap, ram_frames);
+	heap->track = config->track;
+	heap->vm = config->vm;
+	heap->vm_owner = (struct loam_call_site){.file = "heap", .function = "loam_heap_alloc"};
+	if (!heap->track) {
+		heap->small_max = LOAM_HEAP_SMALL_MAX;
+		heap->fast_regions = heap->nregions;
+	}
+}
+
+static enum loam_status make(struct loam_heap *heap, const struct loam_heap_config *config, void *metadata,
+			     size_t nbytes)
+{
+	struct extent window = window_of(config->frames);
+	uint64_t nframes = window.end - window.start;
+	size_t fixed = fixed_size(config->ncpus), kinds, regions;
+	void *own = NULL;
+	uintptr_t direct_map;
+
+	if (window.managed == 0)
+		return LOAM_ERR_NO_MEMORY;
+	kinds = (size_t)nframes;
+	regions = (size_t)(nframes / LOAMI_REGION_FRAMES) * sizeof(uint8_t *);
+	heap->frames = config->frames;
+	heap->ncpus = config->ncpus;
+	heap->held_frames = 0;
+	direct_map =
+		(uintptr_t)loam_frame_virt(heap->frames, window.start) - (uintptr_t)(window.start << LOAM_PAGE_SHIFT);
+	if (!metadata)
+		metadata = own = take_frames(heap, fixed);
+	heap->kinds = metadata ? take_frames(heap, kinds) : NULL;
+	heap->regions = heap->kinds ? take_frames(heap, regions) : NULL;
+	heap->no_states = heap->regions ? take_frames(heap, LOAM_PAGE_SIZE) : NULL;
+	if (!heap->no_states) {
+		give_frames_back(heap, heap->regions, regions, direct_map);
+		give_frames_back(heap, heap->kinds, kinds, direct_map);
+		give_frames_back(heap, own, fixed, direct_map);
+		return LOAM_ERR_NO_METADATA;
+	}
+	memset(metadata, 0, own ? fixed : nbytes);
+	heap->first = window.start;
+	heap->nregions = (size_t)(nframes / LOAMI_REGION_FRAMES);
+	heap->base = direct_map + (uintptr_t)(window.start << LOAM_PAGE_SHIFT);
+	lay_out(heap, metadata);
+	if (own)
+		mark_meta(heap, own, fixed);
+	mark_meta(heap, heap->kinds, kinds);
+	mark_meta(heap, heap->regions, regions);
+	mark_meta(heap, heap->no_states, LOAM_PAGE_SIZE);
+	set_up(heap, config, window.managed);
+	return LOAM_OK;
+}
+
+enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_config *config, void *metadata,
+				size_t nbytes)
+{
+	enum loam_status status;
+	uint32_t before;
+
+	if (!heap || !config || !config->frames)
+		return LOAM_ERR_INVALID;
+	if (config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX)
+		return LOAM_ERR_CPU;
+	if (metadata && nbytes < fixed_size(config->ncpus))
+		return LOAM_ERR_NO_METADATA;
+	before = loami_load_acquire(&heap->state);
+	if (before > LOAMI_HEAP_BUMP || !loami_cas(&heap->state, &before, LOAMI_HEAP_MAKING))
+		return LOAM_ERR_ALREADY;
+	status = make(heap, config, metadata, nbytes);
+	if (status != LOAM_OK) {
+		heap->base = 0;
+		loami_store_release(&heap->state, before);
+		return status;
+	}
+	loami_store_release(&heap->state, LOAMI_HEAP_READY);
+	if (heap->own_frames)
+		return LOAM_OK;
+	heap->shrinker = (struct loam_shrinker){.shrink = loami_heap_shrink, .name = "heap"};
+	return loam_frame_add_shrinker(heap->frames, &heap->shrinker);
+}
+
+/* ---- over one block ------------------------------------------------------------------------------------------------------------------ */
+
+/* What stands at the start of the block. */
+struct loami_heap_block {
+	struct loam_frames frames;
+	struct loam_memmap map;
+	struct loam_region raw;
+	struct loam_region regions[16];
+};
+
+static enum loam_status block_frames(struct loami_heap_block *block, uintptr_t start, size_t nbytes, unsigned int ncpus)
+{
+	size_t own = (size_t)loami_align_up(sizeof(*block), LOAM_PAGE_SIZE);
+	struct loam_frames_config config = {.map = &block->map, .ncpus = ncpus};
+	enum loam_status status;
+	uint64_t metadata;
+
+	block->raw = (struct loam_region){.base = start, .nbytes = nbytes, .type = LOAM_REGION_USABLE};
+	status = loam_memmap_init(&block->map, &block->raw, 1, block->regions, LOAMI_COUNT(block->regions), 0, NULL,
+				  NULL);
+	if (status != LOAM_OK)
+		return status;
+	status = loam_memmap_reserve(&block->map, start, own, LOAM_REGION_KERNEL);
+	if (status != LOAM_OK)
+		return status;
+	metadata = loam_frames_metadata_size(&config);
+	if (metadata == 0 || metadata + own + fixed_size(ncpus) >= nbytes)
+		return LOAM_ERR_NO_METADATA;
+	status = loam_frames_boot(&block->frames, &config, &block->map);
+	for (unsigned int cpu = 0; cpu < ncpus && status == LOAM_OK; cpu++) {
+		status = loam_frame_cpu_online(&block->frames, cpu);
+		if (status == LOAM_ERR_ALREADY)
+			status = LOAM_OK;
+	}
+	return status;
+}
+
+enum loam_status loam_heap_init_block(struct loam_heap *heap, void *block, size_t nbytes, unsigned int ncpus,
+				      bool track)
+{
+	uintptr_t start = (uintptr_t)loami_align_up((uintptr_t)block, LOAM_PAGE_SIZE);
+	uintptr_t end = (uintptr_t)loami_align_down((uintptr_t)block + nbytes, LOAM_PAGE_SIZE);
+	struct loami_heap_block *head = (struct loami_heap_block *)start;
+	struct loam_heap_config config = {.ncpus = ncpus, .track = track};
+	enum loam_status status;
+
+	if (!heap || !block || (uintptr_t)block + nbytes < (uintptr_t)block)
+		return LOAM_ERR_INVALID;
+	if (ncpus == 0 || ncpus > LOAM_CPUS_MAX)
+		return LOAM_ERR_CPU;
+	if (loami_load_acquire(&heap->state) > LOAMI_HEAP_BUMP)
+		return LOAM_ERR_ALREADY;
+	if (end <= start || end - start < 16 * LOAM_PAGE_SIZE)
+		return LOAM_ERR_NO_METADATA;
+	memset(head, 0, sizeof(*head));
+	status = block_frames(head, start, end - start, ncpus);
+	if (status != LOAM_OK)
+		return status;
+	config.frames = &head->frames;
+	heap->own_frames = true;
+	status = loam_heap_init(heap, &config, NULL, 0);
+	if (status != LOAM_OK)
+		heap->own_frames = false;
+	return status;
+}

@@ -1,0 +1,215 @@
+/* heap/upkeep.c: giving memory back, CPUs coming and going, accounting.
+ *
+ * Counts. Each CPU counts its allocations per cache; what is live is what is in slabs' places but neither free there nor parked; frees are the difference. So no
+ * free is counted at all, and the sums are exact when nobody is at it.
+ */
+#include "internal.h"
+
+/* ---- giving back ------------------------------------------------------------------------------------------------------------------------ */
+
+static void trim_slabs(struct loam_heap *heap)
+{
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		unsigned long irq;
+
+		if (!cache)
+			continue;
+		loami_depot_flush(cache);
+		irq = loami_lock_irq(&cache->lock);
+		loami_slabs_trim(cache, 0);
+		loami_unlock_irq(&cache->lock, irq);
+	}
+}
+
+static uint64_t held(struct loam_heap *heap)
+{
+	unsigned long irq = loami_lock_irq(&heap->pages);
+	uint64_t frames = heap->slab_frames + heap->meta_frames;
+
+	loami_unlock_irq(&heap->pages, irq);
+	return frames;
+}
+
+static size_t given_back(uint64_t before, uint64_t after)
+{
+	return before > after ? (size_t)(before - after) * LOAM_PAGE_SIZE : 0;
+}
+
+size_t loam_heap_trim(struct loam_heap *heap)
+{
+	struct loami_heap_cpu *cpu;
+	struct loam_pin pin;
+	uint64_t before;
+
+	LOAMI_NOT_FROM_NMI();
+	if (!loami_heap_ready(heap))
+		return 0;
+	before = held(heap);
+	pin = loam_port_pin();
+	cpu = loami_heap_cpu(heap, pin.cpu);
+	if (loami_busy_enter(&cpu->busy)) {
+		loami_cpu_flush(heap, pin.cpu);
+		loami_busy_leave(&cpu->busy);
+	}
+	for (unsigned int i = 0; i < heap->ncpus; i++)
+		if (i != pin.cpu)
+			loami_store_relaxed(&loami_heap_cpu(heap, i)->drain, 1);
+	loam_port_unpin(pin);
+	trim_slabs(heap);
+	(void)loami_regions_trim(heap);
+	return given_back(before, held(heap));
+}
+
+size_t loam_heap_drain(struct loam_heap *heap)
+{
+	uint64_t before;
+
+	LOAMI_TASK_ONLY();
+	if (!loami_heap_ready(heap))
+		return 0;
+	before = held(heap);
+	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
+		loami_cpu_flush(heap, cpu);
+	trim_slabs(heap);
+	(void)loami_regions_trim(heap);
+	return given_back(before, held(heap));
+}
+
+size_t loami_heap_shrink(struct loam_shrinker *self, size_t npages)
+{
+	(void)npages;
+	return loam_heap_trim(LOAMI_CONTAINER(self, struct loam_heap, shrinker)) / LOAM_PAGE_SIZE;
+}
+
+enum loam_status loam_heap_cpu_online(struct loam_heap *heap, unsigned int cpu)
+{
+	if (!loami_heap_ready(heap))
+		return LOAM_ERR_NOT_READY;
+	return cpu < heap->ncpus ? LOAM_OK : LOAM_ERR_CPU;
+}
+
+enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu)
+{
+	if (!loami_heap_ready(heap))
+		return LOAM_ERR_NOT_READY;
+	if (cpu >= heap->ncpus)
+		return LOAM_ERR_CPU;
+	loami_cpu_flush(heap, cpu);
+	return LOAM_OK;
+}
+
+/* ---- accounting ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void read_cache(struct loam_heap *heap, struct loam_heap_cache *cache, struct loam_heap_class_stats *stats,
+		       uint64_t *allocs)
+{
+	unsigned long irq = loami_lock_irq(&cache->lock);
+	uint64_t nfree = cache->nfree;
+
+	*stats = (struct loam_heap_class_stats){
+		.name = cache->name,
+		.nbytes = cache->usable,
+		.cached = (uint64_t)cache->ndepot * cache->capacity,
+		.slots = cache->nslots,
+		.frames = cache->nframes,
+	};
+	*allocs = cache->shared_allocs;
+	loami_unlock_irq(&cache->lock, irq);
+	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++) {
+		stats->cached += loami_cpu_cached(heap, cpu, cache);
+		*allocs += loami_load_relaxed(&loami_heap_cpu(heap, cpu)->allocs[cache->code]);
+	}
+	stats->live = stats->slots > nfree + stats->cached ? stats->slots - nfree - stats->cached : 0;
+}
+
+struct sums {
+	uint64_t used;
+	uint64_t live;
+	uint64_t allocs;
+	uint64_t allocated;
+};
+
+static struct sums sum_up(struct loam_heap *heap)
+{
+	struct sums sums = {0};
+
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		struct loam_heap_class_stats stats;
+		uint64_t allocs;
+
+		if (!cache)
+			continue;
+		read_cache(heap, cache, &stats, &allocs);
+		sums.live += stats.live;
+		sums.used += stats.live * stats.nbytes;
+		sums.allocs += allocs;
+		sums.allocated += allocs * stats.nbytes;
+	}
+	return sums;
+}
+
+static void raise_peak(struct loam_heap *heap, uint64_t used)
+{
+	uint64_t seen = loami_load_relaxed(&heap->peak);
+
+	while (used > seen && !loami_cas(&heap->peak, &seen, used))
+		;
+}
+
+void loami_heap_sample_peak(struct loam_heap *heap)
+{
+	raise_peak(heap, sum_up(heap).used + loami_load_relaxed(&heap->large_bytes));
+}
+
+void loam_heap_read_stats(const struct loam_heap *self, struct loam_heap_stats *stats)
+{
+	struct loam_heap *heap = (struct loam_heap *)(uintptr_t)self;
+	uint64_t bump = heap->bump_next - heap->bump_start, frames;
+	struct sums sums = {0};
+	unsigned long irq;
+
+	*stats = (struct loam_heap_stats){0};
+	if (loami_load_acquire(&heap->state) == LOAMI_HEAP_NEW)
+		return;
+	if (loami_heap_ready(heap))
+		sums = sum_up(heap);
+	irq = loami_lock_irq(&heap->pages);
+	frames = heap->slab_frames + heap->meta_frames + heap->held_frames;
+	stats->allocations = sums.allocs + heap->large_allocs + heap->bump_allocs;
+	stats->allocated_bytes = sums.allocated + heap->large_allocated + bump;
+	stats->used_bytes = sums.used + heap->large_bytes + bump;
+	stats->frees = stats->allocations - sums.live - heap->large_count - heap->bump_allocs;
+	stats->total_bytes = frames * LOAM_PAGE_SIZE + heap->large_bytes + (heap->bump_end - heap->bump_start);
+	stats->end = heap->highest != 0 ? (uintptr_t)loami_heap_virt(heap, heap->highest) : heap->bump_end;
+	loami_unlock_irq(&heap->pages, irq);
+	irq = loami_lock_irq(&heap->registry);
+	stats->allocations += heap->retired_allocs;
+	stats->frees += heap->retired_allocs;
+	stats->allocated_bytes += heap->retired_bytes;
+	loami_unlock_irq(&heap->registry, irq);
+	stats->freed_bytes = stats->allocated_bytes - stats->used_bytes;
+	stats->free_bytes = stats->total_bytes - stats->used_bytes;
+	raise_peak(heap, stats->used_bytes);
+	stats->peak_bytes = loami_load_relaxed(&heap->peak);
+}
+
+enum loam_status loam_heap_read_class_stats(const struct loam_heap *self, size_t index,
+					    struct loam_heap_class_stats *stats)
+{
+	struct loam_heap *heap = (struct loam_heap *)(uintptr_t)self;
+	uint64_t allocs;
+
+	if (!loami_heap_ready(heap))
+		return LOAM_ERR_NOT_READY;
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+
+		if (!cache || index-- != 0)
+			continue;
+		read_cache(heap, cache, stats, &allocs);
+		return LOAM_OK;
+	}
+	return LOAM_ERR_NOT_FOUND;
+}

@@ -1,0 +1,191 @@
+/* heap/walk.c: looking at the heap: what an address is, every live object, every invariant.
+ *
+ * whereis takes no lock: it believes heap->kinds first, and what it then reads is memory of the direct map whatever happens meanwhile; an answer may be stale, never a fault.
+ * walk copies a few objects at a time under their cache's lock, and calls the visitor without it.
+ */
+#include "internal.h"
+
+static bool in_slab(uint8_t kind)
+{
+	return kind == LOAMI_KIND_SLAB || kind == LOAMI_KIND_SLAB_TAIL;
+}
+
+static void describe(const struct loam_heap *heap, uintptr_t start, const struct loam_heap_cache *cache,
+		     struct loam_heap_object *object)
+{
+	const struct loami_record *record = heap->track ? loami_record_of(heap, (const void *)start) : NULL;
+
+	*object = (struct loam_heap_object){.start = start, .nbytes = cache->usable, .class_name = cache->name};
+	if (!record)
+		return;
+	object->allocated_at = loami_load_relaxed(&record->allocated_at);
+	object->freed_at = loami_load_relaxed(&record->freed_at);
+	object->sequence = loami_load_relaxed(&record->sequence);
+}
+
+static void describe_large(const struct loam_heap *heap, loam_pfn head, struct loam_heap_object *object)
+{
+	const struct loam_slot *slot = loami_heap_slot(heap, head);
+
+	*object = (struct loam_heap_object){
+		.start = (uintptr_t)loami_heap_virt(heap, head),
+		.nbytes = (size_t)((const struct loami_large *)(const void *)slot->tail)->nbytes,
+		.class_name = "large",
+		.allocated_at = (const struct loam_call_site *)(uintptr_t)slot->next,
+		.sequence = slot->prev,
+	};
+}
+
+static enum loam_heap_place where_bump(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
+{
+	uintptr_t start = loami_align_down(address, LOAM_HEAP_MIN_ALIGN);
+
+	if (address >= heap->bump_next)
+		return LOAM_HEAP_INNER;
+	while (loami_bump_size(heap, (const void *)start) == 0)
+		start -= LOAM_HEAP_MIN_ALIGN;
+	*object = (struct loam_heap_object){
+		.start = start, .nbytes = loami_bump_size(heap, (const void *)start), .class_name = "early"};
+	return LOAM_HEAP_BUMP;
+}
+
+static enum loam_heap_place where_slab(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
+{
+	const void *at = (const void *)address;
+	struct loam_heap_cache *cache;
+	uintptr_t start;
+	uint8_t state;
+
+	if (loami_load_relaxed(&loami_slab_at(heap, loami_slab_head(heap, loami_heap_pfn(heap, at)))->code) <
+	    LOAMI_LIVE)
+		return LOAM_HEAP_INNER;
+	if (!loami_slab_place(heap, at, &start, &cache))
+		return LOAM_HEAP_INNER;
+	describe(heap, start, cache, object);
+	state = loami_load_relaxed(loami_heap_state(heap, (const void *)start));
+	if (state == LOAMI_NONE)
+		return LOAM_HEAP_INNER;
+	return state >= LOAMI_LIVE ? LOAM_HEAP_LIVE : LOAM_HEAP_FREE;
+}
+
+enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
+{
+	const void *at = (const void *)address;
+	struct loam_heap_object ignored;
+	loam_pfn pfn;
+	uint8_t kind;
+
+	if (!object)
+		object = &ignored;
+	*object = (struct loam_heap_object){0};
+	if (loami_bump_holds(heap, at))
+		return where_bump(heap, address, object);
+	if (loami_heap_ready(heap) && heap->vm && !loami_heap_in_window(heap, at)) {
+		struct loam_vmalloc_live live;
+
+		if (loam_vmalloc_whereis(heap->vm, address, &live) != LOAM_PLACE_AREA || live.site != &heap->vm_owner)
+			return LOAM_HEAP_OUTSIDE;
+		*object =
+			(struct loam_heap_object){.start = live.address, .nbytes = live.nbytes, .class_name = "large"};
+		return LOAM_HEAP_LIVE;
+	}
+	if (!loami_heap_ready(heap) || !loami_heap_in_window(heap, at))
+		return LOAM_HEAP_OUTSIDE;
+	pfn = loami_heap_pfn(heap, at);
+	kind = loami_heap_kind(heap, pfn);
+	if (kind == LOAMI_KIND_FOREIGN)
+		return LOAM_HEAP_OUTSIDE;
+	if (in_slab(kind))
+		return where_slab(heap, address, object);
+	if (kind != LOAMI_KIND_LARGE && kind != LOAMI_KIND_LARGE_TAIL)
+		return LOAM_HEAP_INNER;
+	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
+		pfn--;
+	describe_large(heap, pfn, object);
+	return LOAM_HEAP_LIVE;
+}
+
+/* ---- walking -------------------------------------------------------------------------------------------------------------------------------- */
+
+enum { BATCH = 8 };
+
+struct cursor {
+	loam_pfn pfn;
+	unsigned int index; /* of the place in the slab at pfn */
+};
+
+/* Live objects of the slab at @cursor into @out, under its cache's lock; the cursor moves on. */
+static size_t slab_batch(struct loam_heap *heap, struct cursor *cursor, struct loam_heap_object *out)
+{
+	unsigned int code = loami_load_relaxed(&loami_slab_at(heap, cursor->pfn)->code);
+	struct loam_heap_cache *cache = code < LOAMI_LIVE ? NULL : loami_cache_of(heap, code);
+	struct loami_slab *slab;
+	unsigned long irq;
+	size_t n = 0;
+
+	if (!cache) {
+		cursor->pfn++;
+		return 0;
+	}
+	irq = loami_lock_irq(&cache->lock);
+	slab = loami_slab_at(heap, cursor->pfn);
+	if (loami_heap_kind(heap, cursor->pfn) == LOAMI_KIND_SLAB && slab->code == code) {
+		uintptr_t base = (uintptr_t)loami_heap_virt(heap, cursor->pfn);
+
+		for (; cursor->index < slab->nslots && n < BATCH; cursor->index++) {
+			uintptr_t start = base + (uintptr_t)cursor->index * cache->nbytes;
+
+			if (loami_load_relaxed(loami_heap_state(heap, (const void *)start)) >= LOAMI_LIVE)
+				describe(heap, start, cache, &out[n++]);
+		}
+		if (cursor->index == slab->nslots)
+			*cursor = (struct cursor){cursor->pfn + slab->nframes, 0};
+	} else {
+		*cursor = (struct cursor){cursor->pfn + 1, 0};
+	}
+	loami_unlock_irq(&cache->lock, irq);
+	return n;
+}
+
+static size_t next_batch(struct loam_heap *heap, struct cursor *cursor, struct loam_heap_object *out)
+{
+	uint8_t kind = loami_heap_kind(heap, cursor->pfn);
+	unsigned long irq;
+	size_t n = 0;
+
+	if (kind == LOAMI_KIND_SLAB)
+		return slab_batch(heap, cursor, out);
+	if (kind == LOAMI_KIND_LARGE) {
+		irq = loami_lock_irq(&heap->pages);
+		if (loami_heap_kind(heap, cursor->pfn) == LOAMI_KIND_LARGE)
+			describe_large(heap, cursor->pfn, &out[n++]);
+		loami_unlock_irq(&heap->pages, irq);
+	}
+	*cursor = (struct cursor){cursor->pfn + 1, 0};
+	return n;
+}
+
+struct visiting {
+	loam_heap_visit_fn visit;
+	void *context;
+	size_t n;
+};
+
+size_t loam_heap_walk(struct loam_heap *heap, loam_heap_visit_fn visit, void *context)
+{
+	struct loam_heap_object batch[BATCH];
+	struct cursor cursor = {heap->first, 0};
+	size_t n = 0;
+
+	LOAMI_NOT_FROM_NMI();
+	if (!loami_heap_ready(heap))
+		return 0;
+	while (cursor.pfn < loami_load_relaxed(&heap->highest)) {
+		size_t got = next_batch(heap, &cursor, batch);
+
+		for (size_t i = 0; i < got; i++)
+			visit(context, &batch[i]);
+		n += got;
+	}
+	return n;
+}

@@ -1,0 +1,237 @@
+/* tests/unit/heap/objects.c: what loam_heap_alloc() and its like promise. */
+#include "heap_rig.h"
+
+TEST(H1_every_size_gets_memory_large_and_aligned_enough)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	static const size_t sizes[] = {0,   1,    15,   16,   17,    100,   128,   129,
+				       160, 1000, 4096, 4097, 32767, 32768, 32769, 100000};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		unsigned char *object = loam_heap_alloc(rig.heap, sizes[i]);
+
+		CHECK(object != NULL);
+		CHECK_EQ((uintptr_t)object % LOAM_HEAP_MIN_ALIGN, 0);
+		CHECK(loam_heap_usable_size(rig.heap, object) >= sizes[i]);
+		heap_rig_fill(object, loam_heap_usable_size(rig.heap, object), i);
+		CHECK(heap_rig_filled(object, loam_heap_usable_size(rig.heap, object), i));
+		loam_heap_free(rig.heap, object);
+	}
+	heap_rig_end(&rig);
+}
+
+TEST(H1_a_size_wastes_at_most_a_quarter_of_its_place)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+
+	for (size_t nbytes = 1; nbytes <= LOAM_HEAP_SMALL_MAX; nbytes += nbytes < 2048 ? 1 : 37) {
+		void *object = loam_heap_alloc(rig.heap, nbytes);
+		size_t usable;
+
+		CHECK(object != NULL);
+		usable = loam_heap_usable_size(rig.heap, object);
+		CHECK(usable >= nbytes && (usable - nbytes <= usable / 4 || usable - nbytes < 16));
+		loam_heap_free_sized(rig.heap, object, nbytes);
+	}
+	heap_rig_end(&rig);
+}
+
+TEST(H1_requests_beyond_the_classes_are_exact_runs_of_frames)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	unsigned char *object = loam_heap_alloc(rig.heap, 9 * LOAM_PAGE_SIZE + 1);
+
+	CHECK(object != NULL);
+	CHECK_EQ((uintptr_t)object % LOAM_PAGE_SIZE, 0);
+	CHECK_EQ(loam_heap_usable_size(rig.heap, object), 10 * LOAM_PAGE_SIZE);
+	loam_heap_free(rig.heap, object);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_alignment_is_kept_for_every_power_of_two)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+
+	for (size_t align = 1; align <= 65536; align *= 2) {
+		static const size_t sizes[] = {1, 24, 100, 3000, 20000, 50000};
+
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+			void *object = loam_heap_alloc_aligned(rig.heap, sizes[i], align);
+
+			CHECK(object != NULL);
+			CHECK_EQ((uintptr_t)object % align, 0);
+			CHECK(loam_heap_usable_size(rig.heap, object) >= sizes[i]);
+			loam_heap_free(rig.heap, object);
+		}
+	}
+	CHECK(loam_heap_alloc_aligned(rig.heap, 64, 24) == NULL);
+	CHECK_STATUS(loam_heap_last_failure(rig.heap), LOAM_ERR_ALIGNMENT);
+	CHECK(loam_heap_alloc_aligned(rig.heap, 64, 0) == NULL);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_zeroed_memory_is_zero_also_where_it_was_used_before)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+
+	for (size_t nbytes = 16; nbytes <= 100000; nbytes = nbytes * 3 / 2) {
+		unsigned char *object = loam_heap_alloc(rig.heap, nbytes);
+
+		CHECK(object != NULL);
+		heap_rig_fill(object, nbytes, 1);
+		loam_heap_free(rig.heap, object);
+		object = loam_heap_alloc_zeroed(rig.heap, nbytes);
+		CHECK(object != NULL);
+		for (size_t i = 0; i < nbytes; i++)
+			CHECK(object[i] == 0);
+		loam_heap_free(rig.heap, object);
+	}
+	heap_rig_end(&rig);
+}
+
+TEST(H1_impossible_requests_are_refused_and_change_nothing)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	struct loam_heap_stats before, after;
+	void *object;
+
+	loam_heap_read_stats(rig.heap, &before);
+	CHECK(loam_heap_alloc(rig.heap, SIZE_MAX) == NULL);
+	CHECK_STATUS(loam_heap_last_failure(rig.heap), LOAM_ERR_TOO_LARGE);
+	CHECK(loam_heap_alloc(rig.heap, SIZE_MAX - 4096) == NULL);
+	CHECK(loam_heap_alloc(rig.heap, (size_t)1 << 50) == NULL);
+	CHECK_STATUS(loam_heap_last_failure(rig.heap), LOAM_ERR_NO_MEMORY);
+	CHECK(loam_heap_alloc_array(rig.heap, (size_t)1 << 33, (size_t)1 << 33) == NULL);
+	CHECK_STATUS(loam_heap_last_failure(rig.heap), LOAM_ERR_OVERFLOW);
+	CHECK_STATUS(loam_heap_alloc_status(rig.heap, SIZE_MAX, 16, &object), LOAM_ERR_TOO_LARGE);
+	CHECK(object == NULL);
+	CHECK_STATUS(loam_heap_alloc_status(rig.heap, 16, 48, &object), LOAM_ERR_ALIGNMENT);
+	loam_heap_read_stats(rig.heap, &after);
+	CHECK_EQ(after.allocations, before.allocations);
+	CHECK_EQ(after.used_bytes, before.used_bytes);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_arrays_are_zeroed)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	uint64_t *array = loam_heap_alloc_array(rig.heap, 100, sizeof(*array));
+
+	CHECK(array != NULL);
+	for (size_t i = 0; i < 100; i++)
+		CHECK(array[i] == 0);
+	loam_heap_free(rig.heap, array);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_realloc_keeps_the_contents_and_grows_in_place_where_it_can)
+{
+	struct heap_rig rig = heap_rig_make(4096, 1, false);
+	unsigned char *object = NULL, *same;
+	size_t nbytes = 0;
+
+	for (size_t next = 1; next < 300000; next += next / 3 + 5) {
+		unsigned char *moved = loam_heap_realloc(rig.heap, object, next);
+
+		CHECK(moved != NULL);
+		CHECK(heap_rig_filled(moved, nbytes, 7));
+		heap_rig_fill(moved, next, 7);
+		object = moved;
+		nbytes = next;
+	}
+	for (size_t next = nbytes; next > 0; next = next * 2 / 3) {
+		object = loam_heap_realloc(rig.heap, object, next);
+		CHECK(object != NULL);
+		CHECK(heap_rig_filled(object, next, 7));
+	}
+	loam_heap_free(rig.heap, object);
+
+	object = loam_heap_alloc(rig.heap, 100);
+	same = loam_heap_realloc(rig.heap, object, 112);
+	CHECK(same == object);
+	loam_heap_free(rig.heap, same);
+
+	object = loam_heap_alloc(rig.heap, 64 * 1024);
+	same = loam_heap_realloc(rig.heap, object, 128 * 1024);
+	CHECK(same == object);
+	CHECK_EQ(loam_heap_usable_size(rig.heap, same), 128 * 1024);
+	same = loam_heap_realloc(rig.heap, object, 40 * 1024);
+	CHECK(same == object);
+	CHECK_EQ(loam_heap_usable_size(rig.heap, same), 40 * 1024);
+	loam_heap_free(rig.heap, same);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_a_realloc_that_fails_leaves_the_object_as_it_was)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	unsigned char *object = loam_heap_alloc(rig.heap, 200);
+
+	CHECK(object != NULL);
+	heap_rig_fill(object, 200, 3);
+	CHECK(loam_heap_realloc(rig.heap, object, (size_t)1 << 40) == NULL);
+	CHECK(heap_rig_filled(object, 200, 3));
+	loam_heap_free(rig.heap, object);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_bulk_calls_do_what_single_ones_do)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	void *objects[500];
+
+	CHECK_EQ(loam_heap_alloc_bulk(rig.heap, 80, 500, objects), 500);
+	for (size_t i = 0; i < 500; i++)
+		heap_rig_fill(objects[i], 80, i);
+	for (size_t i = 0; i < 500; i++)
+		CHECK(heap_rig_filled(objects[i], 80, i));
+	loam_heap_free_bulk(rig.heap, objects, 500);
+	heap_rig_end(&rig);
+}
+
+TEST(H1_memory_that_runs_out_is_said_and_comes_back)
+{
+	struct heap_rig rig = heap_rig_make(1024, 1, false);
+	void *first = NULL;
+	size_t n = 0, again = 0;
+
+	for (void **object; (object = loam_heap_alloc(rig.heap, 1024)) != NULL; n++) {
+		*object = first;
+		first = object;
+	}
+	CHECK_STATUS(loam_heap_last_failure(rig.heap), LOAM_ERR_NO_MEMORY);
+	CHECK(n > 1024);
+	while (first) {
+		void *next = *(void **)first;
+
+		loam_heap_free(rig.heap, first);
+		first = next;
+	}
+	/* All of it may become another class. */
+	for (void **object; (object = loam_heap_alloc(rig.heap, 512)) != NULL; again++) {
+		*object = first;
+		first = object;
+	}
+	CHECK(again >= 2 * n - n / 8);
+	while (first) {
+		void *next = *(void **)first;
+
+		loam_heap_free(rig.heap, first);
+		first = next;
+	}
+	heap_rig_end(&rig);
+}
+
+TEST(H6_free_of_NULL_is_nothing)
+{
+	struct heap_rig rig = heap_rig_make(1024, 1, false);
+	struct loam_heap_stats stats;
+
+	loam_heap_free(rig.heap, NULL);
+	loam_heap_free_sized(rig.heap, NULL, 64);
+	loam_heap_free_at(rig.heap, NULL, LOAM_HERE);
+	CHECK_EQ(loam_heap_usable_size(rig.heap, NULL), 0);
+	loam_heap_read_stats(rig.heap, &stats);
+	CHECK_EQ(stats.frees, 0);
+	heap_rig_end(&rig);
+}
