@@ -1,0 +1,47 @@
+/* inspect/text.c: numbers and lines as people read them. */
+#include "inspect.h"
+
+const char *loami_size_text(char text[LOAMI_SIZE_TEXT], uint64_t nbytes)
+{
+	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	unsigned int unit = 0;
+
+	if (nbytes < 1024) {
+		(void)loami_format(text, LOAMI_SIZE_TEXT, "%lu B", (unsigned long)nbytes);
+		return text;
+	}
+	for (; nbytes >> 10 >= 1024; nbytes >>= 10)
+		unit++;
+	(void)loami_format(text, LOAMI_SIZE_TEXT, "%lu.%lu %s", (unsigned long)(nbytes >> 10),
+			   (unsigned long)((nbytes & 1023) * 10 >> 10), units[unit]);
+	return text;
+}
+
+const char *loami_file_text(const char *file)
+{
+	if (file == NULL)
+		return "?";
+	while (file[0] == '.' && file[1] == '.' && file[2] == '/')
+		file += 3;
+	return file;
+}
+
+void loami_print_frames(const char *label, uint64_t nframes)
+{
+	char size[LOAMI_SIZE_TEXT];
+
+	loami_print("  %-34s %12lu frames %14s\n", label, (unsigned long)nframes,
+		    loami_size_text(size, loami_frames_to_bytes(nframes)));
+}
+
+void loami_print_frames_sum(uint64_t sum, uint64_t expected, const char *of)
+{
+	char size[LOAMI_SIZE_TEXT];
+
+	loami_print("  %-34s %12lu frames %14s", "= sum", (unsigned long)sum,
+		    loami_size_text(size, loami_frames_to_bytes(sum)));
+	if (sum == expected)
+		loami_print("  = %s\n", of);
+	else
+		loami_print("  BUT %s: %lu\n", of, (unsigned long)expected);
+}
