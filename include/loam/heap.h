@@ -36,6 +36,7 @@ struct loami_magazine;
 /* What a byte of state can say: five codes for places without a live object, then one code for each size class, then one for each typed cache. */
 #define LOAM_HEAP_CODES 256
 #define LOAM_HEAP_SIZE_CLASSES 40
+#define LOAM_HEAP_CACHES_MAX (LOAM_HEAP_CODES - LOAM_HEAP_SIZE_CLASSES - 5) /* typed caches of one heap */
 
 /**
  * struct loam_heap_cache - one size class or typed cache. Every field is private.
