@@ -56,7 +56,7 @@ enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, 
 	}
 	enum loam_status status = loam_memmap_init(map, raw, nraw, storage, capacity, 0, print_note, &any);
 	if (status == LOAM_OK)
-		kprintf("   %s, so %zu regions with %s to use\n", any ? "Those put right" : "Nothing to put right",
-			map->count, ksize(size, loam_memmap_bytes(map, LOAM_REGION_USABLE)));
+		kprintf("   %s %zu regions, %s of it usable\n", any ? "Leaves" : "Nothing to put right:", map->count,
+			ksize(size, loam_memmap_bytes(map, LOAM_REGION_USABLE)));
 	return status;
 }

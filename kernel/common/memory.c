@@ -127,9 +127,9 @@ static void check_enough(void)
 
 	if (has >= need)
 		return;
-	kprintf("\nToo little memory: %s is free, %s is needed (%s for frame metadata, %s for %u CPUs, %s to work with).\n",
+	kprintf("\nToo little memory: %s is free, %s is needed (%s for frame metadata, %s for %u CPU%s, %s to work with).\n",
 		ksize(a, has), ksize(b, need), ksize(c, metadata), ksize(d, cpu_count * per_cpu), cpu_count,
-		ksize(e, WORKING_NBYTES));
+		cpu_count == 1 ? "" : "s", ksize(e, WORKING_NBYTES));
 	kprintf("Give the machine at least %lu MiB more.\n", (unsigned long)((need - has + 0xfffff) >> 20));
 	arch_power_off(false);
 }

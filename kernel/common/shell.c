@@ -105,6 +105,17 @@ static void stress(const char *argument)
 	failures += stress_run(seconds == 0 ? 10 : seconds);
 }
 
+/* Into the guard page behind an area of this very line. */
+static void crash(const char *argument)
+{
+	struct loam_vmalloc_opts opts = {.site = LOAM_HERE};
+	uintptr_t area = (uintptr_t)loam_vmalloc(kernel_system.vm, LOAM_PAGE_SIZE, &opts);
+
+	(void)argument;
+	if (area != 0)
+		machine_store(area + LOAM_PAGE_SIZE, 0);
+}
+
 static const struct command commands[] = {
 	{"help", "", "this list", help},
 	{"mem", "", "where all memory is", mem},
@@ -116,6 +127,7 @@ static const struct command commands[] = {
 	{"whatis", " ADDR", "what is at an address", whatis},
 	{"audit", "", "check every invariant", audit},
 	{"stress", " SECONDS", "every CPU works all layers, interrupts too", stress},
+	{"crash", "", "write past an area, to see what a report looks like", crash},
 	{"off", "", "power off", NULL},
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))

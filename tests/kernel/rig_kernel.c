@@ -2,6 +2,7 @@
 #include "../rig.h"
 #include "../tap.h"
 
+#include <base/lock.h>
 #include <console.h>
 #include <kernel.h>
 
@@ -91,16 +92,29 @@ unsigned int rig_cpus(void)
 struct running {
 	bool (*run)(struct rig *rig, unsigned int cpu, void *context);
 	void *context;
-	bool failed; /* atomic */
+	bool failed;   /* atomic */
+	bool panicked; /* atomic: somebody wrote @text */
+	char text[512];
 };
+
+static void run_here(void *arg)
+{
+	struct running *running = arg;
+
+	if (!running->run(&the_rig, loam_port_cpu(), running->context))
+		__atomic_store_n(&running->failed, true, __ATOMIC_RELAXED);
+}
 
 static void run_one(void *arg)
 {
 	struct running *running = arg;
-	unsigned int cpu = loam_port_cpu();
+	char text[512];
 
-	if (cpu < the_rig.ncpus && !running->run(&the_rig, cpu, running->context))
-		__atomic_store_n(&running->failed, true, __ATOMIC_RELAXED);
+	if (loam_port_cpu() >= the_rig.ncpus || machine_try(run_here, running, text, sizeof(text)))
+		return;
+	loami_witness_forget();
+	if (!__atomic_exchange_n(&running->panicked, true, __ATOMIC_RELAXED))
+		memcpy(running->text, text, sizeof(text));
 }
 
 bool rig_run(struct rig *rig, bool (*run)(struct rig *rig, unsigned int cpu, void *context), void *context)
@@ -109,5 +123,8 @@ bool rig_run(struct rig *rig, bool (*run)(struct rig *rig, unsigned int cpu, voi
 
 	(void)rig;
 	machine_run(run_one, &running);
+	/* As on the host machine: a panic on any CPU is one of the test's. */
+	if (running.panicked)
+		loam_port_panic(LOAM_FATAL_MISUSE, running.text);
 	return !running.failed;
 }
