@@ -203,6 +203,7 @@ void host_enter(struct host_machine *machine, unsigned int cpu)
 	if (cpu >= machine->ncpus)
 		host_fault("no CPU %u", cpu);
 	host_leave();
+	host_window_thread();
 	pthread_mutex_lock(&machine->lock);
 	host_occupy_locked(&machine->cpus[cpu]);
 	pthread_mutex_unlock(&machine->lock);
@@ -286,6 +287,7 @@ static void *cpu_thread(void *arg)
 	struct host_cpu *cpu = arg;
 	struct host_machine *machine = cpu->machine;
 
+	host_window_thread();
 	pthread_mutex_lock(&machine->lock);
 	while (!cpu->quit) {
 		if (cpu->work == NULL && (cpu->occupied || !host_has_interrupt(cpu))) {
@@ -305,6 +307,7 @@ static void *cpu_thread(void *arg)
 		host_vacate_locked(cpu);
 	}
 	pthread_mutex_unlock(&machine->lock);
+	host_window_thread_ends();
 	return NULL;
 }
 

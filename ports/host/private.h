@@ -112,6 +112,8 @@ void host_serve_halted(struct host_cpu *self);
 void host_tlb_create(struct host_cpu *cpu);
 void host_tlb_destroy(struct host_cpu *cpu);
 void host_window_flush(struct host_machine *machine, const struct loam_tlb_range *ranges, size_t nranges);
+void host_window_thread(void);
+void host_window_thread_ends(void);
 void host_window_destroy_all(struct host_machine *machine);
 
 /* When this thread was lent to a CPU: be the lender again. */

@@ -77,9 +77,36 @@ static void on_fault(int number, siginfo_t *info, void *context)
 		sigaction(SIGSEGV, &before, NULL);
 }
 
+/* A stack may lie in a window, and a flush on another CPU may hide it under whoever runs on it: faults need a stack of their own. */
+void host_window_thread(void)
+{
+	static _Thread_local bool done;
+	stack_t stack = {.ss_size = 65536};
+	stack_t now;
+
+	if (done)
+		return;
+	done = true;
+	if (sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE) != 0) {
+		stack.ss_sp = mmap(NULL, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (stack.ss_sp != MAP_FAILED)
+			sigaltstack(&stack, NULL);
+	}
+}
+
+/* The same for the threads of CPUs, which end: give it back. */
+void host_window_thread_ends(void)
+{
+	stack_t off = {.ss_flags = SS_DISABLE};
+	stack_t was;
+
+	if (sigaltstack(&off, &was) == 0 && (was.ss_flags & SS_DISABLE) == 0)
+		munmap(was.ss_sp, was.ss_size);
+}
+
 uintptr_t host_window_create(struct host_machine *machine, size_t nbytes)
 {
-	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
 	const size_t align = (size_t)2 << 20;
 	uintptr_t at;
 	void *reserved;

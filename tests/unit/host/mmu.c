@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <ucontext.h>
 
 #define VA ((uintptr_t)0xffffc00000000000)
 
@@ -266,5 +267,34 @@ TEST(a_window_makes_mapped_memory_memory)
 	flush_page(va);
 	snprintf(text, sizeof(text), "host: page fault on CPU 0: read of 0x%llx: not present", (unsigned long long)va);
 	CHECK_PANIC((void)at[0], text);
+	rig_destroy(rig);
+}
+
+static ucontext_t back, there;
+static uintptr_t stack_va;
+
+static void on_window_stack(void)
+{
+	volatile char used[3 * LOAM_PAGE_SIZE];
+
+	for (size_t i = 0; i < sizeof(used); i += 64)
+		used[i] = 1;
+	loam_port_tlb_flush(NULL, 0); /* hides the stack this runs on */
+	for (size_t i = 0; i < sizeof(used); i += 64)
+		used[i]++;
+	swapcontext(&there, &back);
+}
+
+TEST(a_stack_may_lie_in_a_window)
+{
+	begin(1);
+	stack_va = host_window_create(rig->machine, 8 * LOAM_PAGE_SIZE);
+	for (uintptr_t at = 0; at < 8; at++)
+		map(stack_va + at * LOAM_PAGE_SIZE, LOAM_PROT_WRITE);
+	getcontext(&there);
+	there.uc_stack.ss_sp = (void *)stack_va;
+	there.uc_stack.ss_size = 8 * LOAM_PAGE_SIZE;
+	makecontext(&there, on_window_stack, 0);
+	swapcontext(&back, &there);
 	rig_destroy(rig);
 }
