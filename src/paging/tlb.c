@@ -31,7 +31,7 @@ enum {
 	GATHERED = 32,   /* ranges one CPU flushes at once */
 	FULL_ABOVE = 32, /* invalidations; the default. Linux, measured: 33 */
 	FULL_ABOVE_MAX = 64,
-	ASK_AGAIN = 64,             /* times per timeout */
+	ASK_AGAIN = 16,             /* times per timeout */
 	ASK_AGAIN_ROUNDS = 1 << 12, /* without a clock */
 	GIVE_UP_ROUNDS = 1 << 22,
 };
@@ -330,12 +330,15 @@ loam_tlb_generation loam_tlb_flush_tables(struct loam_tlb *tlb)
 
 /* ---- waiting ---- */
 
-static void name_silent(const struct loam_tlb *tlb, uint64_t generation, uint64_t waited_ns)
+/* @rounds: 0, or how long was waited where there is no clock. */
+static void name_silent(const struct loam_tlb *tlb, uint64_t generation, unsigned int rounds)
 {
+	unsigned long long waited = rounds != 0 ? rounds : tlb->timeout_ns / 1000000;
+
 	for (unsigned int i = 0; i < tlb->ncpus; i++)
 		if (is_lagging(tlb, &tlb->cpus[i], generation))
-			loami_print("loam: tlb: cpu %u has not flushed generation %llu after %llu ms\n", i,
-				    (unsigned long long)generation, (unsigned long long)(waited_ns / 1000000));
+			loami_print("loam: tlb: cpu %u has not flushed generation %llu after %llu %s\n", i,
+				    (unsigned long long)generation, waited, rounds != 0 ? "rounds" : "ms");
 }
 
 /* Flush here what others ask for, in case our interrupts are masked; where given, ask them again. */
@@ -377,7 +380,7 @@ enum loam_status loam_tlb_wait(struct loam_tlb *tlb, loam_tlb_generation generat
 			return LOAM_OK;
 		if (now - started >= tlb->timeout_ns || (now == started && round >= GIVE_UP_ROUNDS)) {
 			loami_fetch_add_relaxed(&tlb->ntimeouts, 1);
-			name_silent(tlb, generation, now - started);
+			name_silent(tlb, generation, now == started ? round : 0);
 			return LOAM_ERR_TIMEOUT;
 		}
 		loam_port_relax(round);
