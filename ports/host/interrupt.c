@@ -327,16 +327,16 @@ uint64_t host_ipis(struct host_machine *machine)
 	return count;
 }
 
-void loam_port_ipi(unsigned int index)
+void loam_port_ipi(unsigned int cpu)
 {
 	struct host_machine *machine = host_current();
 	enum host_ipi_policy policy;
-	struct host_cpu *cpu;
+	struct host_cpu *target;
 	bool masked;
 
-	if (machine == NULL || machine->ipi.fn == NULL || index >= machine->ncpus || index == host_this->index)
-		host_fault("IPI for CPU %u: no such CPU, no handler, or the sender itself", index);
-	cpu = &machine->cpus[index];
+	if (machine == NULL || machine->ipi.fn == NULL || cpu >= machine->ncpus || cpu == host_this->index)
+		host_fault("IPI for CPU %u: no such CPU, no handler, or the sender itself", cpu);
+	target = &machine->cpus[cpu];
 	masked = host_lock(machine);
 	policy = machine->ipi_policy;
 	machine->ipi_total++;
@@ -345,20 +345,12 @@ void loam_port_ipi(unsigned int index)
 		policy = HOST_IPI_DELIVER;
 	host_unlock(machine, masked);
 
-	switch (policy) {
-	case HOST_IPI_DROP:
-		break;
-	case HOST_IPI_DELAY:
-		atomic_store(&cpu->delayed, true);
-		break;
-	case HOST_IPI_DUPLICATE:
-		post(cpu, machine->ipi.fn, machine->ipi.arg, machine->signals);
-		post(cpu, machine->ipi.fn, machine->ipi.arg, machine->signals);
-		break;
-	case HOST_IPI_DELIVER:
-		post(cpu, machine->ipi.fn, machine->ipi.arg, machine->signals);
-		break;
-	}
+	if (policy == HOST_IPI_DELAY)
+		atomic_store(&target->delayed, true);
+	if (policy == HOST_IPI_DELIVER || policy == HOST_IPI_DUPLICATE)
+		post(target, machine->ipi.fn, machine->ipi.arg, machine->signals);
+	if (policy == HOST_IPI_DUPLICATE)
+		post(target, machine->ipi.fn, machine->ipi.arg, machine->signals);
 }
 
 /* ---- signals: interrupts between any two instructions ------------------------------------------------------------------------------- */

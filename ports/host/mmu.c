@@ -453,12 +453,12 @@ void loam_port_pte_sync(void)
 {
 }
 
-struct host_tlb_stats host_tlb_read_stats(struct host_machine *machine, unsigned int index)
+struct host_tlb_stats host_tlb_read_stats(struct host_machine *machine, unsigned int cpu)
 {
-	struct host_cpu *cpu = &machine->cpus[index];
-	bool masked = tlb_lock(cpu);
-	struct host_tlb_stats stats = {cpu->tlb->nentries, cpu->tlb->full_flushes, cpu->tlb->range_flushes};
+	const struct host_tlb *tlb = machine->cpus[cpu].tlb;
+	bool masked = tlb_lock(&machine->cpus[cpu]);
+	struct host_tlb_stats stats = {tlb->nentries, tlb->full_flushes, tlb->range_flushes};
 
-	tlb_unlock(cpu, masked);
+	tlb_unlock(&machine->cpus[cpu], masked);
 	return stats;
 }

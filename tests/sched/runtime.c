@@ -116,6 +116,7 @@ static void before(const volatile void *where, size_t nbytes, enum race_kind kin
 	race_atomic(where, nbytes, kind, order_of(mo), pc);
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): types cannot have any. */
 static void wrote(void)
 {
 	if (sched_is_running())
@@ -199,6 +200,7 @@ ATOMIC(8, uint8_t)
 ATOMIC(16, uint16_t)
 ATOMIC(32, uint32_t)
 ATOMIC(64, uint64_t)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 void __tsan_atomic_thread_fence(int mo)
 {

@@ -234,7 +234,7 @@ static unsigned int decide(unsigned int set, bool preempts)
 {
 	struct decision *d = &sched.decisions[sched.at];
 	unsigned int usual = preempts ? sched.current : next_of(set, sched.current);
-	unsigned int choice = usual;
+	unsigned int choice;
 
 	if (sched.replays) {
 		choice = look_up(usual);
