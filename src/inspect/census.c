@@ -52,39 +52,50 @@ static loam_pfn head_of(const struct loam_frames *frames, loam_pfn pfn, unsigned
 	return LOAM_PFN_NONE;
 }
 
-size_t loami_frame_text(const struct loam_frames *frames, loam_pfn pfn, char *text, size_t nbytes)
+void loami_say_frame(struct loami_line *line, const struct loam_frames *frames, loam_pfn pfn)
 {
 	const struct loam_slot *slot = loami_slot_find(frames, pfn);
 	unsigned int state = slot != NULL ? loami_load_relaxed(&slot->state) : STATE_HOLE;
-	unsigned int order;
 	char size[LOAMI_SIZE_TEXT];
 	const char *poisoned;
+	unsigned int order;
 	uint32_t refcount;
 	uint32_t flags;
 	loam_pfn head;
 
-	if ((state & STATE_HOLE) != 0)
-		return loami_format(text, nbytes, "no RAM");
+	if ((state & STATE_HOLE) != 0) {
+		loami_say(line, "no RAM");
+		return;
+	}
 	poisoned = (loami_load_relaxed(&slot->guard) & LOAM_GUARD_POISONED) != 0 ? ", poisoned" : "";
-	if ((state & STATE_QUARANTINED) != 0)
-		return loami_format(text, nbytes, "frame in quarantine for good%s", poisoned);
-	if ((state & STATE_RESERVED) != 0)
-		return loami_format(text, nbytes, "RAM that is never handed out%s", poisoned);
+	if ((state & STATE_QUARANTINED) != 0) {
+		loami_say(line, "frame in quarantine for good%s", poisoned);
+		return;
+	}
+	if ((state & STATE_RESERVED) != 0) {
+		loami_say(line, "RAM that is never handed out%s", poisoned);
+		return;
+	}
 	head = head_of(frames, pfn, &order);
-	if (head == LOAM_PFN_NONE)
-		return loami_format(text, nbytes, "free frame%s, generation %u", poisoned,
-				    loami_load_relaxed(&slot->generation));
+	if (head == LOAM_PFN_NONE) {
+		loami_say(line, "free frame%s, generation %u", poisoned, loami_load_relaxed(&slot->generation));
+		return;
+	}
 	slot = loami_slot_find(frames, head);
 	flags = loami_load_relaxed(&slot->flags);
 	refcount = loami_load_relaxed(&slot->refcount);
-	if (refcount == REF_CLAIMED)
-		return loami_format(text, nbytes, "frame that is just being allocated");
-	return loami_format(text, nbytes,
-			    "frame in use: %s%s%s, page %lu of a block of %s, %u reference%s, taken by cpu %u",
-			    (flags & LOAM_FRAME_USER) != 0     ? "user"
-			    : (flags & LOAM_FRAME_KERNEL) != 0 ? "kernel"
-							       : "custom",
-			    (flags & LOAM_FRAME_COW) != 0 ? ", copy on write" : "", poisoned,
-			    (unsigned long)(pfn - head), loami_size_text(size, LOAM_PAGE_SIZE << order), refcount,
-			    refcount == 1 ? "" : "s", loami_load_relaxed(&slot->aux) & 0xffff);
+	if (refcount == REF_CLAIMED) {
+		loami_say(line, "frame that is just being allocated");
+		return;
+	}
+	loami_say(line, "frame in use: %s%s%s",
+		  (flags & LOAM_FRAME_USER) != 0     ? "user"
+		  : (flags & LOAM_FRAME_KERNEL) != 0 ? "kernel"
+						     : "custom",
+		  (flags & LOAM_FRAME_COW) != 0 ? ", copy on write" : "", poisoned);
+	if (order > 0)
+		loami_say(line, ", page %lu of a block of %s", (unsigned long)(pfn - head),
+			  loami_size_text(size, LOAM_PAGE_SIZE << order));
+	loami_say(line, ", %u reference%s, taken by cpu %u", refcount, refcount == 1 ? "" : "s",
+		  loami_load_relaxed(&slot->aux) & 0xffff);
 }

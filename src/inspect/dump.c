@@ -8,6 +8,7 @@ void loam_dump_map(const struct loam_system *system)
 	const struct loam_memmap *map = system->map;
 	char size[LOAMI_SIZE_TEXT];
 	uint64_t all = 0;
+	uint64_t sum = 0;
 
 	if (map == NULL) {
 		loami_print("memory map: none\n");
@@ -28,8 +29,9 @@ void loam_dump_map(const struct loam_system *system)
 
 		if (nbytes != 0)
 			loami_print_frames(loam_region_type_name(type), nbytes >> LOAM_PAGE_SHIFT);
+		sum += nbytes;
 	}
-	loami_print_frames_sum(all >> LOAM_PAGE_SHIFT, all >> LOAM_PAGE_SHIFT, "all regions");
+	loami_print_frames_sum(sum >> LOAM_PAGE_SHIFT, all >> LOAM_PAGE_SHIFT, "all regions");
 }
 
 /* ---- memory as a whole -------------------------------------------------------------------------------------------------- */
@@ -64,15 +66,18 @@ static void dump_used(const struct loam_system *system, const struct loam_snapsh
 		loami_print_frames("heap", heap);
 	if (areas != 0)
 		loami_print_frames("vmalloc areas", areas);
-	if (s->has_vmalloc && s->vmalloc.metadata_pages <= left) {
-		loami_print_frames("vmalloc's records", s->vmalloc.metadata_pages);
-		left -= s->vmalloc.metadata_pages;
+	if (s->has_vmalloc && s->vmalloc.metadata_pages + 1 <= left) {
+		loami_print_frames("vmalloc's records, and its page 0", s->vmalloc.metadata_pages + 1);
+		left -= s->vmalloc.metadata_pages + 1;
 	}
 	if (s->tables != 0 && s->tables <= left) {
 		loami_print_frames("page tables", s->tables);
 		left -= s->tables;
 	}
-	loami_print_frames("the rest: the kernel's own", left);
+	if (s->vmalloc.waiting_areas + s->vmalloc.cached_stacks != 0)
+		loami_print_frames("the rest: kernel, areas not flushed", left);
+	else
+		loami_print_frames("the rest: the kernel's own", left);
 	loami_print_frames_sum(s->frames.used, s->frames.used, "in use");
 }
 
@@ -111,12 +116,12 @@ void loam_dump_zones(const struct loam_system *system)
 		loami_print("zones: no frame layer\n");
 		return;
 	}
-	loami_print("zone                   first             end    present    managed       free"
-		    "  whole 2 MiB  low water\n");
+	loami_print("%-12s %12s %12s %9s %9s %9s %12s %10s\n", "zone", "first", "end", "present", "managed", "free",
+		    "whole 2 MiB", "low water");
 	for (unsigned int i = 0; i < s.frames.nzones; i++) {
 		const struct loam_zone_stats *z = &s.zones[i];
 
-		loami_print("%-12s %015lx %015lx %10lu %10lu %10lu %12lu %10lu\n", z->name,
+		loami_print("%-12s %012lx %012lx %9lu %9lu %9lu %12lu %10lu\n", z->name,
 			    (unsigned long)loam_frame_address(z->start), (unsigned long)loam_frame_address(z->end),
 			    (unsigned long)z->present, (unsigned long)z->managed, (unsigned long)z->free,
 			    (unsigned long)z->free_blocks, (unsigned long)z->low);
@@ -125,10 +130,11 @@ void loam_dump_zones(const struct loam_system *system)
 		sum.free += z->free;
 		sum.free_blocks += z->free_blocks;
 	}
-	loami_print("= sum %49lu %10lu %10lu %12lu\n", (unsigned long)sum.present, (unsigned long)sum.managed,
+	loami_print("%-38s %9lu %9lu %9lu %12lu\n", "= sum", (unsigned long)sum.present, (unsigned long)sum.managed,
 		    (unsigned long)sum.free, (unsigned long)sum.free_blocks);
-	loami_print("= all %49lu %10lu %10lu    of free parked on CPUs: %lu\n", (unsigned long)s.frames.ram,
-		    (unsigned long)s.frames.managed, (unsigned long)s.frames.free, (unsigned long)s.frames.parked);
+	loami_print("%-38s %9lu %9lu %9lu\n", "= whole machine", (unsigned long)s.frames.ram,
+		    (unsigned long)s.frames.managed, (unsigned long)s.frames.free);
+	loami_print("of the free frames, %lu are parked on CPUs\n", (unsigned long)s.frames.parked);
 }
 
 /* ---- frames ------------------------------------------------------------------------------------------------------------- */
@@ -151,7 +157,7 @@ void loam_dump_frames(const struct loam_system *system)
 	loami_print_frames("quarantined", census.quarantined);
 	loami_print_frames("free", census.free);
 	loami_print_frames_sum(census.kernel + census.user + census.quarantined + census.free, f->managed, "managed");
-	loami_print("of them %lu have more than one reference; %lu blocks are larger than a frame\n",
+	loami_print("in use with more than one reference: %lu; blocks larger than a frame: %lu\n",
 		    (unsigned long)census.shared, (unsigned long)census.blocks);
 	loami_print("ever: %lu allocated - %lu freed = %lu in use\n", (unsigned long)f->allocs, (unsigned long)f->frees,
 		    (unsigned long)(f->allocs - f->frees));
@@ -183,11 +189,12 @@ void loam_dump_slabs(const struct loam_system *system)
 		return;
 	}
 	loam_heap_read_stats(system->heap, &stats);
-	loami_print("class                              bytes       live     parked      slots     frames   full\n");
+	loami_print("%-32s %7s %10s %10s %10s %10s %6s\n", "class", "bytes", "live", "parked", "places", "frames",
+		    "full");
 	for (size_t i = 0; loam_heap_read_class_stats(system->heap, i, &c) == LOAM_OK; i++) {
 		if (c.slots == 0)
 			continue;
-		loami_print("%-32s %7lu %10lu %10lu %10lu %10lu  %3lu %%\n", c.name, (unsigned long)c.nbytes,
+		loami_print("%-32s %7lu %10lu %10lu %10lu %10lu %4lu %%\n", c.name, (unsigned long)c.nbytes,
 			    (unsigned long)c.live, (unsigned long)c.cached, (unsigned long)c.slots,
 			    (unsigned long)c.frames, (unsigned long)(c.live * 100 / c.slots));
 		live += c.live;
@@ -240,7 +247,8 @@ void loam_dump_vmalloc(const struct loam_system *system)
 		loami_print("vmalloc: not set up\n");
 		return;
 	}
-	loami_print("     seq  address\n");
+	loami_print("%8s  %-16s %12s %12s  %-7s  %s\n", "sequence", "address", "asked for", "mapped", "kind",
+		    "task, call site");
 	loami_areas_walk(system->vm, NULL, print_area, &table);
 	if (table.n > LOAM_VMALLOC_DUMP_MAX)
 		loami_print("     ...  and %lu more\n", (unsigned long)(table.n - LOAM_VMALLOC_DUMP_MAX));

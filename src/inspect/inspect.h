@@ -39,8 +39,16 @@ struct loami_census {
 };
 struct loami_census loami_census_take(struct loam_frames *frames);
 
-/* What a frame of RAM is, in a few words. Return: the length it would have. */
-size_t loami_frame_text(const struct loam_frames *frames, loam_pfn pfn, char *text, size_t nbytes);
+/* A line of text as it grows: what does not fit is cut, the length goes on. */
+struct loami_line {
+	char *text;
+	size_t nbytes;
+	size_t length;
+};
+void loami_say(struct loami_line *line, const char *format, ...) LOAM_PRINTF(2, 3);
+
+/* What a frame of RAM is, in a few words. */
+void loami_say_frame(struct loami_line *line, const struct loam_frames *frames, loam_pfn pfn);
 
 /* Live heap objects, and what they come to; the highest sequence number, 0 when the heap does not track. */
 struct loami_heap_sum {

@@ -26,11 +26,21 @@ const char *loami_file_text(const char *file)
 	return file;
 }
 
+void loami_say(struct loami_line *line, const char *format, ...)
+{
+	size_t at = line->length < line->nbytes ? line->length : line->nbytes;
+	va_list args;
+
+	va_start(args, format);
+	line->length += loami_vformat(line->text != NULL ? line->text + at : NULL, line->nbytes - at, format, args);
+	va_end(args);
+}
+
 void loami_print_frames(const char *label, uint64_t nframes)
 {
 	char size[LOAMI_SIZE_TEXT];
 
-	loami_print("  %-34s %12lu frames %14s\n", label, (unsigned long)nframes,
+	loami_print("  %-36s %12lu frame%c %12s\n", label, (unsigned long)nframes, nframes == 1 ? ' ' : 's',
 		    loami_size_text(size, loami_frames_to_bytes(nframes)));
 }
 
@@ -38,7 +48,7 @@ void loami_print_frames_sum(uint64_t sum, uint64_t expected, const char *of)
 {
 	char size[LOAMI_SIZE_TEXT];
 
-	loami_print("  %-34s %12lu frames %14s", "= sum", (unsigned long)sum,
+	loami_print("  %-36s %12lu frame%c %12s", "= sum", (unsigned long)sum, sum == 1 ? ' ' : 's',
 		    loami_size_text(size, loami_frames_to_bytes(sum)));
 	if (sum == expected)
 		loami_print("  = %s\n", of);

@@ -4,43 +4,26 @@
 
 #include <base/bits.h>
 
-/* The text as it grows; what does not fit is cut, length goes on. */
-struct line {
-	char *text;
-	size_t nbytes;
-	size_t length;
-};
-
-static void LOAM_PRINTF(2, 3) say(struct line *line, const char *format, ...)
-{
-	size_t at = line->length < line->nbytes ? line->length : line->nbytes;
-	va_list args;
-
-	va_start(args, format);
-	line->length += loami_vformat(line->text != NULL ? line->text + at : NULL, line->nbytes - at, format, args);
-	va_end(args);
-}
-
-static void say_site(struct line *line, const char *what, const struct loam_call_site *site)
+static void say_site(struct loami_line *line, const char *what, const struct loam_call_site *site)
 {
 	if (site == NULL)
 		return;
-	say(line, ", %s at %s:%u", what, loami_file_text(site->file), site->line);
+	loami_say(line, ", %s at %s:%u", what, loami_file_text(site->file), site->line);
 	if (site->function != NULL)
-		say(line, " (%s)", site->function);
+		loami_say(line, " (%s)", site->function);
 }
 
-static void say_task(struct line *line, const struct loam_task *task)
+static void say_task(struct loami_line *line, const struct loam_task *task)
 {
 	if (task->task != 0 || task->pid != 0 || task->tid != 0)
-		say(line, " by task %lu (pid %u, tid %u)", (unsigned long)task->task, task->pid, task->tid);
+		loami_say(line, " by task %lu (pid %u, tid %u)", (unsigned long)task->task, task->pid, task->tid);
 	if (task->silo != 0)
-		say(line, " of silo %u", task->silo);
+		loami_say(line, " of silo %u", task->silo);
 }
 
 /* ---- layer by layer ------------------------------------------------------------------------------------------------------ */
 
-static bool say_heap(struct line *line, const struct loam_heap *heap, uintptr_t address)
+static bool say_heap(struct loami_line *line, const struct loam_heap *heap, uintptr_t address)
 {
 	struct loam_heap_object object = {0};
 	enum loam_heap_place place;
@@ -51,26 +34,27 @@ static bool say_heap(struct line *line, const struct loam_heap *heap, uintptr_t 
 	if (place == LOAM_HEAP_OUTSIDE)
 		return false;
 	if (place == LOAM_HEAP_INNER) {
-		say(line, "heap: %s", "its own bookkeeping, or room no object fits in");
+		loami_say(line, "heap: %s", "its own bookkeeping, or room no object fits in");
 		return true;
 	}
 	if (place == LOAM_HEAP_BUMP) {
-		say(line, "heap: given out before the heap was set up");
+		loami_say(line, "heap: given out before the heap was set up");
 		return true;
 	}
-	say(line, "heap: %s object 0x%lx", place == LOAM_HEAP_LIVE ? "live" : "free", (unsigned long)object.start);
+	loami_say(line, "heap: %s object 0x%lx", place == LOAM_HEAP_LIVE ? "live" : "free",
+		  (unsigned long)object.start);
 	if (address != object.start)
-		say(line, " + %lu", (unsigned long)(address - object.start));
-	say(line, " of %lu bytes", (unsigned long)object.nbytes);
+		loami_say(line, " + %lu", (unsigned long)(address - object.start));
+	loami_say(line, " of %lu bytes", (unsigned long)object.nbytes);
 	if (object.class_name != NULL)
-		say(line, " (%s)", object.class_name);
+		loami_say(line, " (%s)", object.class_name);
 	if (place == LOAM_HEAP_FREE)
 		say_site(line, "freed", object.freed_at);
 	say_site(line, "allocated", object.allocated_at);
 	return true;
 }
 
-static bool say_vmalloc(struct line *line, const struct loam_vm *vm, uintptr_t address)
+static bool say_vmalloc(struct loami_line *line, const struct loam_vm *vm, uintptr_t address)
 {
 	struct loam_vmalloc_live live = {0};
 	enum loam_vmalloc_place place;
@@ -84,22 +68,23 @@ static bool say_vmalloc(struct line *line, const struct loam_vm *vm, uintptr_t a
 	case LOAM_PLACE_OUTSIDE:
 		return false;
 	case LOAM_PLACE_UNUSED:
-		say(line, "vmalloc: in the arena, in no live area");
+		loami_say(line, "vmalloc: in the arena, in no live area");
 		return true;
 	case LOAM_PLACE_AREA:
-		say(line, "vmalloc: %s 0x%lx", kind, (unsigned long)live.address);
+		loami_say(line, "vmalloc: %s 0x%lx", kind, (unsigned long)live.address);
 		if (address != live.address)
-			say(line, " + %lu", (unsigned long)(address - live.address));
-		say(line, " of %lu bytes", (unsigned long)live.nbytes);
+			loami_say(line, " + %lu", (unsigned long)(address - live.address));
+		loami_say(line, " of %lu bytes", (unsigned long)live.nbytes);
 		break;
 	case LOAM_PLACE_GUARD:
-		say(line, "vmalloc: guard page, %lu bytes past the end of %s 0x%lx of %lu bytes",
-		    (unsigned long)(address - live.address - live.nbytes), kind, (unsigned long)live.address,
-		    (unsigned long)live.nbytes);
+		loami_say(line, "vmalloc: guard page, %lu bytes past the end of %s 0x%lx of %lu bytes",
+			  (unsigned long)(address - live.address - live.nbytes), kind, (unsigned long)live.address,
+			  (unsigned long)live.nbytes);
 		break;
 	case LOAM_PLACE_STACK_GUARD:
-		say(line, "vmalloc: STACK OVERFLOW: guard page, %lu bytes below stack 0x%lx of %lu bytes",
-		    (unsigned long)(live.address - address), (unsigned long)live.address, (unsigned long)live.nbytes);
+		loami_say(line, "vmalloc: STACK OVERFLOW: guard page, %lu bytes below stack 0x%lx of %lu bytes",
+			  (unsigned long)(live.address - address), (unsigned long)live.address,
+			  (unsigned long)live.nbytes);
 		break;
 	}
 	say_site(line, "allocated", live.site);
@@ -107,23 +92,22 @@ static bool say_vmalloc(struct line *line, const struct loam_vm *vm, uintptr_t a
 	return true;
 }
 
-static void say_physical(struct line *line, const struct loam_system *system, loam_paddr pa)
+static void say_physical(struct loami_line *line, const struct loam_system *system, loam_paddr pa)
 {
 	const struct loam_region *region = system->map != NULL ? loam_memmap_find(system->map, pa) : NULL;
-	char text[160];
 
-	say(line, "physical 0x%lx", (unsigned long)pa);
+	loami_say(line, "physical 0x%lx", (unsigned long)pa);
 	if (region != NULL && region->type != LOAM_REGION_USABLE)
-		say(line, " (%s)", loam_region_type_name(region->type));
+		loami_say(line, " (%s)", loam_region_type_name(region->type));
 	if (system->frames != NULL && loam_frame_has_slot(system->frames, loam_frame_containing(pa))) {
-		(void)loami_frame_text(system->frames, loam_frame_containing(pa), text, sizeof(text));
-		say(line, ": %s", text);
+		loami_say(line, ": ");
+		loami_say_frame(line, system->frames, loam_frame_containing(pa));
 	} else if (region == NULL) {
-		say(line, ": not in the memory map");
+		loami_say(line, ": not in the memory map");
 	}
 }
 
-static bool say_direct_map(struct line *line, const struct loam_system *system, uintptr_t address)
+static bool say_direct_map(struct loami_line *line, const struct loam_system *system, uintptr_t address)
 {
 	loam_paddr pa;
 
@@ -132,12 +116,12 @@ static bool say_direct_map(struct line *line, const struct loam_system *system, 
 	pa = (loam_paddr)(address - system->frames->direct_map);
 	if (!loam_frame_has_slot(system->frames, loam_frame_containing(pa)))
 		return false;
-	say(line, "direct map of ");
+	loami_say(line, "direct map of ");
 	say_physical(line, system, pa);
 	return true;
 }
 
-static bool say_tables(struct line *line, const struct loam_system *system, uintptr_t address)
+static bool say_tables(struct loami_line *line, const struct loam_system *system, uintptr_t address)
 {
 	static const char *const caches[] = {"", ", write-combining", ", uncached", ", device"};
 	struct loam_paging_entry entry;
@@ -147,37 +131,38 @@ static bool say_tables(struct line *line, const struct loam_system *system, uint
 	if (system->tree == NULL)
 		return false;
 	if (!loam_paging_is_canonical(system->tree->format, address)) {
-		say(line, "no address at all: not canonical for %s", loam_paging_format_name(system->tree->format));
+		loami_say(line, "no address at all: not canonical for %s",
+			  loam_paging_format_name(system->tree->format));
 		return true;
 	}
 	status = loam_paging_query(system->tree, address, &entry);
 	if (status != LOAM_OK)
 		return false;
-	say(line, "not Loam's; mapped %s%s%s%s by a %s leaf%s to ", entry.prot & LOAM_PROT_USER ? "user " : "",
-	    entry.prot & LOAM_PROT_READ ? "r" : "-", entry.prot & LOAM_PROT_WRITE ? "w" : "-",
-	    entry.prot & LOAM_PROT_EXEC ? "x" : "-", loami_size_text(size, UINT64_C(1) << entry.leaf_shift),
-	    (unsigned int)entry.cache < LOAMI_COUNT(caches) ? caches[entry.cache] : "");
+	loami_say(line, "not Loam's; mapped %s%s%s%s by a %s leaf%s to ", entry.prot & LOAM_PROT_USER ? "user " : "",
+		  entry.prot & LOAM_PROT_READ ? "r" : "-", entry.prot & LOAM_PROT_WRITE ? "w" : "-",
+		  entry.prot & LOAM_PROT_EXEC ? "x" : "-", loami_size_text(size, UINT64_C(1) << entry.leaf_shift),
+		  (unsigned int)entry.cache < LOAMI_COUNT(caches) ? caches[entry.cache] : "");
 	say_physical(line, system, entry.pa);
 	return true;
 }
 
 size_t loam_whatis(const struct loam_system *system, uintptr_t address, char *text, size_t nbytes)
 {
-	struct line line = {.text = text, .nbytes = text != NULL ? nbytes : 0};
+	struct loami_line line = {.text = text, .nbytes = text != NULL ? nbytes : 0};
 
-	say(&line, "0x%lx: ", (unsigned long)address);
+	loami_say(&line, "0x%lx: ", (unsigned long)address);
 	if (say_heap(&line, system->heap, address) || say_vmalloc(&line, system->vm, address) ||
 	    say_direct_map(&line, system, address))
 		return line.length;
 	if (address < LOAM_PAGE_SIZE) {
-		say(&line, "a NULL pointer");
+		loami_say(&line, "a NULL pointer");
 		if (address != 0)
-			say(&line, ", or a field at offset %lu of one", (unsigned long)address);
+			loami_say(&line, ", or a field at offset %lu of one", (unsigned long)address);
 	} else if (!say_tables(&line, system, address)) {
-		say(&line, "nothing is mapped here%s", system->tree == NULL ? ", as far as Loam knows" : "");
+		loami_say(&line, "nothing is mapped here%s", system->tree == NULL ? ", as far as Loam knows" : "");
 		/* A number from a log may well be a physical one. */
 		if (system->frames != NULL && loam_frame_has_slot(system->frames, loam_frame_containing(address))) {
-			say(&line, "; as a ");
+			loami_say(&line, "; as a ");
 			say_physical(&line, system, address);
 		}
 	}
