@@ -208,20 +208,20 @@ static void make_tables(void)
 
 /* ---- the layers ------------------------------------------------------------------------------------------------------------- */
 
-static void *guarded_stack(size_t nbytes)
+static void *guarded_stack(size_t nbytes, const struct loam_call_site *site)
 {
 	void *top;
 
-	must(loam_vstack_alloc(&vm, nbytes, LOAM_HERE, &top), "a guarded stack");
+	must(loam_vstack_alloc(&vm, nbytes, site, &top), "a guarded stack");
 	return top;
 }
 
 static void make_stacks(void)
 {
 	for (unsigned int i = 0; i < cpu_count; i++) {
-		cpus[i].stack_top = guarded_stack(STACK_NBYTES);
+		cpus[i].stack_top = guarded_stack(STACK_NBYTES, LOAM_HERE);
 		for (unsigned int j = 0; j < ARCH_TRAP_STACKS; j++)
-			cpus[i].arch.trap_stack[j] = guarded_stack(TRAP_STACK_NBYTES);
+			cpus[i].arch.trap_stack[j] = guarded_stack(TRAP_STACK_NBYTES, LOAM_HERE);
 	}
 	arch_cpu_load(&cpus[0]);
 }

@@ -162,7 +162,7 @@ void kernel_fault(const struct arch_frame *frame, const struct arch_fault *fault
 
 	if (fault->is_access) {
 		(void)loam_whatis(&kernel_system, fault->address, known, sizeof(known));
-		(void)kformat(text, sizeof(text), "%s: %s 0x%lx: %s", fault->name, fault->what, fault->address, known);
+		(void)kformat(text, sizeof(text), "%s: %s %s", fault->name, fault->what, known);
 	} else {
 		(void)kformat(text, sizeof(text), "%s", fault->name);
 	}

@@ -262,6 +262,10 @@ unsigned int stress_run(unsigned int seconds)
 	tour_read_balance(&after);
 	bool audited = loam_audit(&kernel_system) == LOAM_OK;
 	bool back = after.used - after.arena - after.tables == before.used - before.arena - before.tables;
+	if (!back)
+		kprintf("     frames in use %lu, were %lu; arena metadata %lu, was %lu; page tables %lu, were %lu\n",
+			(unsigned long)after.used, (unsigned long)before.used, (unsigned long)after.arena,
+			(unsigned long)before.arena, (unsigned long)after.tables, (unsigned long)before.tables);
 	kprintf("     audit %s; %s\n", audited ? "passed" : "FAILED",
 		back ? "every frame is back" : "FAILED: frames are missing");
 	return failures + !audited + !back;

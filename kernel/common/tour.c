@@ -34,7 +34,7 @@ void tour_read_balance(struct tour_balance *balance)
 
 	/* What merely waits to be given back is given back. */
 	expect(loam_vmalloc_purge(kernel_system.vm) == LOAM_OK, "every CPU answers a flush");
-	(void)loam_heap_trim(kernel_system.heap);
+	(void)loam_heap_drain(kernel_system.heap);
 	loam_frame_drain(kernel_system.frames);
 	loam_frame_read_stats(kernel_system.frames, &frames);
 	expect(loam_vmalloc_read_stats(kernel_system.vm, &vmalloc) == LOAM_OK, "vmalloc's figures");

@@ -157,7 +157,7 @@ static LOAM_NORETURN void page_fault(const char *what, uintptr_t address)
 	char text[384], known[256];
 
 	(void)loam_whatis(&kernel_system, address, known, sizeof(known));
-	(void)kformat(text, sizeof(text), "page fault: %s 0x%lx: %s", what, (unsigned long)address, known);
+	(void)kformat(text, sizeof(text), "page fault: %s %s", what, known);
 	offer(text);
 	kprintf("\nFAULT\n  %s\n", text);
 	exit(1);
