@@ -19,6 +19,7 @@ gdtr:	.word gdtr - gdt - 1
 
 	.text
 	.code32
+	.globl start
 start:
 	cli
 	movl $pdpt + 3, pml4

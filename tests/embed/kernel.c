@@ -56,8 +56,9 @@ static void bring_up(const char *start_info)
 	struct loam_vmalloc_config vm_config = {.ncpus = 1, .frames = &frames, .tree = &tree, .tlb = &tlb};
 	struct loam_heap_config heap_config = {.frames = &frames, .vm = &vm, .ncpus = 1, .track = true};
 	size_t tlb_bytes = loam_tlb_metadata_size(&tlb_config);
+	size_t heap_bytes = loam_heap_metadata_size(&heap_config);
 	size_t pool_bytes = loam_pagemap_metadata_size(POOL_PAGES);
-	void *tlb_memory;
+	void *tlb_memory, *heap_memory;
 	loam_paddr root, window;
 	struct loam_table_source tables;
 
@@ -65,6 +66,7 @@ static void bring_up(const char *start_info)
 	must(loam_memmap_init(&map, raw, count, regions, 129, FIRST_GIB, NULL, NULL), "memory map");
 	must(loam_memmap_reserve(&map, 0, (uintptr_t)kernel_end, LOAM_REGION_KERNEL), "this kernel's own memory");
 	tlb_memory = boot_memory(tlb_bytes);
+	heap_memory = boot_memory(heap_bytes);
 
 	window = (loam_paddr)boot_memory(POOL_PAGES * LOAM_PAGE_SIZE);
 	must(loam_pagemap_init(&pool, window, window + POOL_PAGES * LOAM_PAGE_SIZE, 0, boot_memory(pool_bytes),
@@ -80,7 +82,7 @@ static void bring_up(const char *start_info)
 	loam_tlb_cpu_online(&tlb);
 
 	must(loam_vmalloc_init(&vm, &vm_config), "vmalloc");
-	must(loam_heap_init(&heap, &heap_config, NULL, 0), "heap");
+	must(loam_heap_init(&heap, &heap_config, heap_memory, heap_bytes), "heap");
 }
 
 /* A little of everything, and everything back. */

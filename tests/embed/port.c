@@ -14,7 +14,11 @@ void power_off(unsigned char status)
 
 void say(const char *text)
 {
-	loam_port_log(text, __builtin_strlen(text));
+	size_t length = 0;
+
+	while (text[length] != '\0')
+		length++;
+	loam_port_log(text, length);
 }
 
 /* ---- tier 0 */
