@@ -29,10 +29,11 @@ static uint32_t *held_ranks(void)
 void loami_witness_lock(const struct loam_lock *lock, bool tried)
 {
 	uint32_t *held = held_ranks();
-	uint32_t bit = UINT32_C(1) << lock->rank;
+	uint32_t bit;
 
 	if (lock->rank == 0 || lock->rank >= LOAMI_RANK_COUNT)
 		loami_corrupt("loam: lock %p was never initialised (rank %u)", (const void *)lock, lock->rank);
+	bit = UINT32_C(1) << lock->rank;
 	/* A trylock cannot deadlock, so it may go against the order; one's own lock it may not even try. */
 	if (tried ? (*held & bit) != 0 : *held >= bit)
 		loami_corrupt("loam: lock order: rank %u taken while holding ranks 0x%x", lock->rank, *held);
