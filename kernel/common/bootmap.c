@@ -55,8 +55,10 @@ enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, 
 		kprintf("%s\n", loam_region_type_name(raw[i].type));
 	}
 	enum loam_status status = loam_memmap_init(map, raw, nraw, storage, capacity, 0, print_note, &any);
+	uint64_t usable = loam_memmap_bytes(map, LOAM_REGION_USABLE);
 	if (status == LOAM_OK)
-		kprintf("   %s %zu regions, %s of it usable\n", any ? "Leaves" : "Nothing to put right:", map->count,
-			ksize(size, loam_memmap_bytes(map, LOAM_REGION_USABLE)));
+		kprintf("   %s %zu regions; usable are %lu frames, %s\n",
+			any ? "Leaves" : "Nothing to put right:", map->count,
+			(unsigned long)(usable >> LOAM_PAGE_SHIFT), ksize(size, usable));
 	return status;
 }

@@ -175,17 +175,18 @@ const char *ksize(char buffer[16], uint64_t nbytes)
 {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
 	unsigned int unit = 0;
-	uint64_t whole = nbytes, rest = 0;
+	uint64_t tenths = 0;
 
-	while (unit < 5 && whole >= 1024) {
-		rest = whole % 1024 * 10 / 1024;
-		whole /= 1024;
-		unit++;
+	for (; unit < 5 && nbytes >= 1024; nbytes /= 1024, unit++)
+		tenths = (nbytes % 1024 * 10 + 512) / 1024;
+	if (tenths == 10) {
+		nbytes++;
+		tenths = 0;
 	}
 	/* A decimal only while it says something. */
-	if (whole < 100 && rest != 0)
-		(void)kformat(buffer, 16, "%lu.%lu %s", whole, rest, units[unit]);
+	if (nbytes < 100 && tenths != 0)
+		(void)kformat(buffer, 16, "%lu.%lu %s", nbytes, tenths, units[unit]);
 	else
-		(void)kformat(buffer, 16, "%lu %s", whole, units[unit]);
+		(void)kformat(buffer, 16, "%lu %s", nbytes, units[unit]);
 	return buffer;
 }

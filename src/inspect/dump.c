@@ -1,6 +1,8 @@
 /* inspect/dump.c: tables on the console. What is a sum is printed as a sum under its parts, with what it must come to; lines stay below 100 columns. */
 #include "inspect.h"
 
+#include <base/bits.h>
+
 /* ---- the map ------------------------------------------------------------------------------------------------------------ */
 
 void loam_dump_map(const struct loam_system *system)
@@ -81,6 +83,18 @@ static void dump_used(const struct loam_system *system, const struct loam_snapsh
 	loami_print_frames_sum(s->frames.used, s->frames.used, "in use");
 }
 
+/* RAM of every kind in the memory map, in frames: what the frame layer's own sums must come to. */
+static uint64_t frames_of_ram(const struct loam_memmap *map)
+{
+	static const enum loam_region_type ram[] = {LOAM_REGION_USABLE, LOAM_REGION_RECLAIMABLE, LOAM_REGION_BOOT,
+						    LOAM_REGION_KERNEL, LOAM_REGION_NVS,         LOAM_REGION_BAD};
+	uint64_t nbytes = 0;
+
+	for (size_t i = 0; i < LOAMI_COUNT(ram); i++)
+		nbytes += loam_memmap_bytes(map, ram[i]);
+	return nbytes >> LOAM_PAGE_SHIFT;
+}
+
 void loam_dump_memory(const struct loam_system *system)
 {
 	struct loam_snapshot s;
@@ -95,7 +109,11 @@ void loam_dump_memory(const struct loam_system *system)
 	loami_print_frames("managed: handed out by Loam", f->managed);
 	loami_print_frames("Loam's metadata about frames", f->metadata);
 	loami_print_frames("reserved: kernel, boot, firmware", f->reserved);
-	loami_print_frames_sum(f->managed + f->metadata + f->reserved, f->ram, "RAM");
+	if (system->map != NULL)
+		loami_print_frames_sum(f->managed + f->metadata + f->reserved, frames_of_ram(system->map),
+				       "RAM in the memory map");
+	else
+		loami_print_frames_sum(f->managed + f->metadata + f->reserved, f->ram, "RAM");
 	loami_print("managed\n");
 	loami_print_frames("free", f->free);
 	loami_print_frames("in use", f->used);

@@ -12,8 +12,11 @@ const char *loami_size_text(char text[LOAMI_SIZE_TEXT], uint64_t nbytes)
 	}
 	for (; nbytes >> 10 >= 1024; nbytes >>= 10)
 		unit++;
-	(void)loami_format(text, LOAMI_SIZE_TEXT, "%lu.%lu %s", (unsigned long)(nbytes >> 10),
-			   (unsigned long)((nbytes & 1023) * 10 >> 10), units[unit]);
+	/* To the nearest tenth: 524 159 frames are 2.0 GiB. */
+	uint64_t tenths = (nbytes >> 10) * 10 + (((nbytes & 1023) * 10 + 512) >> 10);
+
+	(void)loami_format(text, LOAMI_SIZE_TEXT, "%lu.%lu %s", (unsigned long)(tenths / 10),
+			   (unsigned long)(tenths % 10), units[unit]);
 	return text;
 }
 
