@@ -64,8 +64,8 @@ LOAM_NODISCARD enum loam_status loam_arena_destroy(struct loam_arena *arena);
 /**
  * struct loam_area_record - what is known of one range: 64 bytes, kept by the arena.
  *
- * The owner writes it with loam_arena_write_record() between reserve and publish, and others read it only as copies. While a range is
- * claimed or dirty, @owner is still its owner's word; the rest belongs to the arena.
+ * The owner writes it with loam_arena_write_record() between reserve and publish, and others read it only as copies. Once a range is
+ * published, @flags and @owner stay its owner's; the rest belongs to the arena.
  * @sequence: of the allocation; 0: none yet.   @flags, @owner: the owner's.
  */
 struct loam_area_record {
@@ -90,17 +90,17 @@ struct loam_area {
 	size_t npages;
 	size_t capacity;
 	struct loam_area_record *record;
-	/* private: where the arena keeps it, and the state it was found in */
+	/* private: where the arena keeps it, and the version of that */
 	void *span;
 	uint32_t index;
-	uint32_t state;
+	uint32_t version;
 };
 
 /**
  * loam_arena_reserve() - take @npages pages.
  * @align: of the address in bytes, a power of two; 0 or less than a page: a page.
  *
- * The range is live from here on; its record is zero. Small ranges come out of this CPU's slabs, larger ones and aligned ones out of the extents; when
+ * The range is live from here on; sequence, flags and owner in its record are 0, the rest is anything. Small ranges come out of this CPU's slabs, larger ones and aligned ones out of the extents; when
  * neither has room, out of any CPU's slabs. What waits for a flush is not touched: the caller may flush and try again.
  *
  * Return:  LOAM_OK; LOAM_ERR_ZERO_SIZE; LOAM_ERR_TOO_LARGE; LOAM_ERR_ALIGNMENT; LOAM_ERR_NO_RANGE; LOAM_ERR_NO_METADATA (needs at most 10 frames).
@@ -126,7 +126,8 @@ void loam_arena_unclaim(struct loam_arena *arena, const struct loam_area *area);
 /**
  * loam_arena_resize() - change the length of a claimed range in place.
  * Growing takes addresses that nobody else had since this range was reserved.
- * Return:  LOAM_OK, @area->npages is @npages; LOAM_ERR_ZERO_SIZE; LOAM_ERR_NO_RANGE: more than @area->capacity.
+ * Return:  LOAM_OK, @area->npages is @npages; LOAM_ERR_ZERO_SIZE; LOAM_ERR_NO_RANGE: more than @area->capacity, or so much less that the
+ *	    arena cannot remember the difference (63 pages below the capacity of a small range).
  * Context: task, interrupt.  Locks: none.
  */
 LOAM_NODISCARD enum loam_status loam_arena_resize(struct loam_arena *arena, struct loam_area *area, size_t npages);
@@ -149,42 +150,48 @@ void loam_arena_publish(struct loam_arena *arena, const struct loam_area *area, 
 void loam_arena_release(struct loam_arena *arena, const struct loam_area *area);
 
 /**
- * struct loam_arena_batch - ranges that one flush will set free. Starts all zero.
- * @low, @high: cover all of them.
+ * struct loam_arena_batch - ranges that one flush will set free. Starts as LOAM_ARENA_BATCH_EMPTY.
  */
 struct loam_arena_batch {
 	size_t nareas;
 	size_t npages;
-	uintptr_t low;
-	uintptr_t high;
-	struct loam_area_record *first; /* private, with @last */
-	struct loam_area_record *last;
+	/* private: frames full of entries, by their slots' links; entries chained through records, for want of a frame */
+	loam_pfn frames;
+	uint64_t chain;
+	uint64_t chain_last;
 };
+#define LOAM_ARENA_BATCH_EMPTY ((struct loam_arena_batch){0, 0, LOAM_PFN_NONE, 0, 0})
 
 /**
- * loam_arena_seal() - add what is open on @cpu to *@batch. From here on until release_sealed() the caller owns it.
+ * loam_arena_seal() - add what is open on @cpu to *@batch. From here on until it is released the caller owns it.
  * Return:  false: there was nothing.
  * Context: task, interrupt.  Locks: ARENA_CPU.  Cost: O(1).
  */
 bool loam_arena_seal(struct loam_arena *arena, unsigned int cpu, struct loam_arena_batch *batch);
 
-/**
- * loam_arena_split() - move ranges from the front of *@batch to the end of *@part: up to @nareas of them, stopping when they hold @npages or more.
- * Context: any.  Locks: none.  Cost: O(ranges moved).
- */
-void loam_arena_split(struct loam_arena_batch *batch, size_t nareas, size_t npages, struct loam_arena_batch *part);
+/** loam_arena_join() - add all of *@more to *@batch; *@more is empty then. Context: any. */
+void loam_arena_join(struct loam_arena *arena, struct loam_arena_batch *batch, struct loam_arena_batch *more);
 
-/** loam_arena_join() - add all of *@more to *@batch; *@more is empty then. */
-void loam_arena_join(struct loam_arena_batch *batch, struct loam_arena_batch *more);
-
-/** loam_arena_dirty_range() - the range behind a record of a batch: for (r = batch.first; r; r = loam_arena_dirty_range(arena, r, &start, &npages)). Only @owner may be read of the record. */
-struct loam_area_record *loam_arena_dirty_range(const struct loam_arena *arena, const struct loam_area_record *record,
-						uintptr_t *start, size_t *npages);
+/* Told of a range. Only @flags and @owner may be read of the record. */
+typedef void (*loam_arena_range_fn)(void *context, uintptr_t start, size_t npages,
+				    const struct loam_area_record *record);
+/** loam_arena_batch_each() - tell @fn of each range in a batch that the caller owns. Context: any.  Cost: O(ranges). */
+void loam_arena_batch_each(const struct loam_arena *arena, const struct loam_arena_batch *batch, loam_arena_range_fn fn,
+			   void *context);
 
 /**
- * loam_arena_release_sealed() - step 3, after the flush: all of *@batch is free; *@batch is empty.
- * Context: task, interrupt.  Locks: ARENA_CPU for 32 ranges at a time, ARENA_EXTENT.  Cost: O(ranges). Cannot fail.
+ * loam_arena_pop() - take one range out of a batch; it goes on to loam_arena_release_popped().
+ * Return:  false: the batch is empty.  Context: task, interrupt.  Locks: ARENA_EXTENT at times.
  */
+bool loam_arena_pop(struct loam_arena *arena, struct loam_arena_batch *batch, struct loam_area *area);
+
+/**
+ * loam_arena_release_popped() - step 3, after the flush: @n ranges from batches are free. Cannot fail.
+ * Context: task, interrupt.  Locks: ARENA_CPU for 32 ranges at a time, ARENA_EXTENT.  Cost: O(@n).
+ */
+void loam_arena_release_popped(struct loam_arena *arena, const struct loam_area *areas, size_t n);
+
+/** loam_arena_release_sealed() - the same for a whole batch, which is empty then. */
 void loam_arena_release_sealed(struct loam_arena *arena, struct loam_arena_batch *batch);
 
 /**
@@ -240,7 +247,7 @@ size_t loam_arena_trim(struct loam_arena *arena);
 LOAM_NODISCARD enum loam_status loam_arena_check(struct loam_arena *arena);
 
 /* Private from here on. Fields without a remark do not change after init; [E] extent lock; [A] atomic. */
-#define LOAM_ARENA_POOLS 6
+#define LOAM_ARENA_POOLS 5
 struct loam_arena {
 	struct loam_frames *frames;
 	uintptr_t start; /* as configured */
@@ -260,6 +267,7 @@ struct loam_arena {
 	struct loam_lock lock;         /* extents, radix, pools, stock; rank ARENA_EXTENT */
 	loam_pfn stock;                /* [E] frames taken and not yet used, by slot links */
 	unsigned int nstock;           /* [E] */
+	loam_pfn entry_frames;         /* [E] unused frames for batches, by slot links */
 	loam_pfn meta;                 /* [E] all frames in use, by slot links */
 	uint64_t nmeta;                /* [E] frames in use and in stock */
 	uint64_t nruns;                /* [E] free runs */

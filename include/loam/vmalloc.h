@@ -154,7 +154,7 @@ LOAM_NODISCARD enum loam_status loam_vmalloc_purge(struct loam_vm *vm);
 /**
  * loam_vmalloc_tick() - start a flush for what this CPU freed more than 10 ms ago, and give back what has been flushed.
  * For a kernel's timer or idle loop; without it, freed memory waits until somebody allocates or frees.
- * Context: task, interrupt; never waits. In interrupts at most 32 areas are given back at a time.
+ * Context: task, interrupt; never waits. At most 16 areas are given back at a time.
  */
 void loam_vmalloc_tick(struct loam_vm *vm);
 

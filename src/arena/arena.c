@@ -18,9 +18,6 @@ enum {
 
 _Static_assert(sizeof(struct loami_span) == LOAMI_SPAN_BYTES, "a span's fixed part is one cache line");
 _Static_assert(sizeof(struct loam_area_record) == 64, "64 records fill a frame");
-_Static_assert(sizeof(struct loami_dirty_record) == 64, "a dirty record overlays a record");
-_Static_assert(offsetof(struct loami_dirty_record, owner) == offsetof(struct loam_area_record, owner),
-	       "the owner's word stays where it is");
 _Static_assert(sizeof(struct loami_arena_cpu) <= LOAMI_ARENA_CPU_BYTES, "four per-CPU structs fill a frame");
 _Static_assert(sizeof(struct loami_arena_bins) <= 4096, "the bins fill a frame at most");
 
@@ -84,6 +81,8 @@ static void init_cpus(struct loam_arena *arena)
 		if (i % CPUS_PER_FRAME == 0)
 			arena->cpus[i / CPUS_PER_FRAME] = loami_meta_frame(arena);
 		loami_arena_cpu(arena, i)->lock = LOAMI_LOCK_INIT(LOAMI_RANK_ARENA_CPU);
+		loami_arena_cpu(arena, i)->open = LOAM_ARENA_BATCH_EMPTY;
+		loami_arena_cpu(arena, i)->entries_frame = LOAM_PFN_NONE;
 	}
 }
 
@@ -131,6 +130,9 @@ enum loam_status loam_arena_destroy(struct loam_arena *arena)
 	(void)loami_slab_trim(arena);
 	if (arena->free_granules != arena->limit - arena->first)
 		return LOAM_ERR_IN_USE;
+	for (unsigned int i = 0; i < arena->ncpus; i++)
+		if (loami_arena_cpu(arena, i)->entries_frame != LOAM_PFN_NONE)
+			loam_frame_free(arena->frames, loami_arena_cpu(arena, i)->entries_frame, 0);
 	loami_meta_destroy(arena);
 	arena->ready = false;
 	return LOAM_OK;
@@ -155,7 +157,7 @@ void loam_arena_read_stats(struct loam_arena *arena, struct loam_arena_stats *st
 		stats->live_areas += cpu->reserved_areas;
 		stats->live_pages += cpu->reserved_pages;
 		stats->free_pages += cpu->free_slot_pages;
-		given_areas += cpu->given_areas;
+		given_areas += cpu->published_areas + cpu->direct_areas;
 		given_pages += cpu->given_pages;
 		published += cpu->published_areas;
 		released += cpu->released_areas;

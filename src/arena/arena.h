@@ -17,6 +17,7 @@
 #include "base/lock.h"
 
 #include <loam/arena.h>
+#include <loam/frame.h>
 
 enum {
 	LOAMI_ARENA_SLOTS_MAX = 64,   /* places in a slab: bits of a word */
@@ -25,6 +26,7 @@ enum {
 	LOAMI_ARENA_BINS = 256,       /* of free runs, see extent.c */
 	LOAMI_ARENA_CPU_BYTES = 1024, /* stride of the per-CPU structs, four in a frame */
 	LOAMI_ARENA_CPUS_MAX = 512 * 4,
+	LOAMI_ARENA_ENTRIES = 512,      /* of a batch in a frame */
 	LOAMI_ARENA_RELEASE_CHUNK = 32, /* ranges set free under one hold of a lock */
 
 	/* The most metadata frames one reservation needs. It writes words of at most six granules in two groups of neighbours (its own first two and the one
@@ -57,22 +59,21 @@ void loami_radix_fill(struct loam_arena *arena, uint64_t first, uint64_t n, uint
 
 /* ---- spans ------------------------------------------------------------------------------------------------------------------------------------------ */
 
-/* State of a range: in the low bits of a word, one per place. The count of reservations above tells a new range from an old one. */
+/* State of a range: a byte per place. Four bytes are one word, on which a claim is a compare-and-swap; every other change has one owner and is a store of
+ * the byte. */
 enum {
 	LOAMI_AREA_FREE = 0,
 	LOAMI_AREA_LIVE = 1,
 	LOAMI_AREA_CLAIMED = 2,
 	LOAMI_AREA_DIRTY = 3,
 	LOAMI_AREA_STATE = 3,
-	LOAMI_AREA_PAGES_SHIFT = 2, /* slab: 9 bits of pages */
-	LOAMI_AREA_PAGES_MASK = 511,
-	LOAMI_AREA_COUNT_SHIFT = 11,
+	LOAMI_AREA_SLACK_SHIFT = 2, /* slab: pages of the place, less guard, that the range does not use */
+	LOAMI_AREA_SLACK_MAX = 63,
 };
 
 enum loami_pool {
 	LOAMI_POOL_EXTENT = 0, /* span and record in 128 bytes */
-	LOAMI_POOL_SLAB16,     /* span and 16 states */
-	LOAMI_POOL_SLAB64,     /* span and 64 states */
+	LOAMI_POOL_SLAB,       /* span and 64 states in 128 bytes */
 	LOAMI_POOL_RECORDS16,
 	LOAMI_POOL_RECORDS32,
 	LOAMI_POOL_RECORDS64,
@@ -80,25 +81,29 @@ enum loami_pool {
 
 /**
  * struct loami_span - a slab or an extent.
- * Read without a lock (hence written with release, read with acquire): where, reciprocal, records, npages, state[]. @kind never changes once carved. [C] the
- * lock of @cpu guards.
+ * Read without a lock (hence written with release, read with acquire): where, version, reciprocal, records, npages, ngranules, state[]. @kind never changes once carved.
+ * [C] the lock of @cpu guards. A slab's states fill the second cache line, so that whoever has found a span can ask for both lines at once.
  */
 struct loami_span {
-	uint64_t where;  /* first granule | pages per place << 32 | places << 48 */
-	uint64_t npages; /* extent: pages of its range */
+	uint64_t where;      /* first granule | pages per place << 32 | places << 48 */
+	uint32_t version;    /* + 1 each time it begins to describe another run */
+	uint32_t reciprocal; /* slab: 2^26 / pages per place + 1 */
+	uint8_t kind;        /* enum loami_pool */
+	uint8_t size_class;  /* slab */
+	uint16_t cpu;        /* slab: whose */
+	uint32_t ngranules;
 	union {
-		uint32_t reciprocal; /* slab: 2^26 / pages per place + 1 */
-		uint32_t own_state;  /* extent */
+		uint64_t free;   /* [C] slab: places to hand out */
+		uint64_t npages; /* extent: of its range */
 	};
-	uint8_t kind;       /* enum loami_pool */
-	uint8_t size_class; /* slab */
-	uint16_t cpu;       /* slab: whose */
-	uint64_t ngranules;
-	uint64_t free; /* [C] slab: places to hand out */
 	struct loam_area_record *records;
 	struct loami_span *next; /* [C] slab with free places: list of its class; [E] unused: pool */
-	struct loami_span *prev; /* [C] */
-	uint32_t state[];        /* slab: 16 or 64. Behind an extent: its record */
+	union {
+		struct loami_span *prev; /* [C] slab */
+		uint8_t own_state[8];    /* extent: the first */
+	};
+	uint64_t unused;
+	uint8_t state[]; /* slab: 64. Behind an extent: its record */
 };
 
 #define LOAMI_SPAN_BYTES 64
@@ -121,32 +126,53 @@ static inline bool loami_span_is_extent(const struct loami_span *span)
 	return span->kind == LOAMI_POOL_EXTENT;
 }
 
-/* The rest of a record while its range is dirty. @owner stays where it was. */
-struct loami_dirty_record {
-	uint64_t sequence; /* 0 */
-	struct loam_area_record *next;
-	struct loami_span *span;
-	uint64_t index;
-	uint64_t unused[2];
-	uint64_t npages;
-	uint64_t owner;
-};
+/* The state of a place. */
+static inline uint8_t *loami_state(const struct loami_span *span, unsigned int index)
+{
+	return (uint8_t *)(uintptr_t)(loami_span_is_extent(span) ? span->own_state : &span->state[index]);
+}
+
+/* Pages of a range in a state. */
+static inline size_t loami_area_npages(const struct loam_arena *arena, const struct loami_span *span, uint64_t where,
+				       uint8_t state)
+{
+	if (loami_span_is_extent(span))
+		return loami_load_acquire(&span->npages);
+	return (size_t)loami_span_slot(where) - arena->guard - (state >> LOAMI_AREA_SLACK_SHIFT);
+}
+
+/* An entry of a batch: a span and a place in it. */
+static inline uint64_t loami_entry(const struct loami_span *span, unsigned int index)
+{
+	return (uint64_t)(uintptr_t)span | index;
+}
+static inline struct loami_span *loami_entry_span(uint64_t entry)
+{
+	return (struct loami_span *)(uintptr_t)(entry & ~(uint64_t)(LOAMI_ARENA_SLOTS_MAX - 1));
+}
+static inline unsigned int loami_entry_index(uint64_t entry)
+{
+	return (unsigned int)entry & (LOAMI_ARENA_SLOTS_MAX - 1);
+}
 
 /* ---- per CPU -------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* All of it is guarded by @lock. Counts only rise and are summed over CPUs: a range may come and go on different ones. */
 struct loami_arena_cpu {
-	struct loam_lock lock;                           /* rank ARENA_CPU */
+	struct loam_lock lock; /* rank ARENA_CPU */
+	uint32_t nentries;     /* in use of @entries */
+	uint64_t *entries;     /* the open batch's current frame, or NULL */
+	loam_pfn entries_frame;
+	struct loam_arena_batch open; /* counts all of it; holds what is not in @entries */
+	uint64_t reserved_areas;      /* out of this CPU's slabs */
+	uint64_t reserved_pages;
+	uint64_t published_areas;                        /* by this CPU, slabs and extents */
+	uint64_t direct_areas;                           /* released without a batch, likewise */
+	uint64_t given_pages;                            /* of both */
+	uint64_t released_areas;                         /* out of batches, by this CPU */
+	uint64_t free_slot_pages;                        /* in this CPU's slabs */
 	struct loami_span *partial[LOAMI_ARENA_CLASSES]; /* slabs with free places */
 	uint8_t nempty[LOAMI_ARENA_CLASSES];             /* of them, wholly free */
-	struct loam_arena_batch open;
-	uint64_t reserved_areas; /* out of this CPU's slabs */
-	uint64_t reserved_pages;
-	uint64_t given_areas; /* published or released by this CPU, slabs and extents */
-	uint64_t given_pages;
-	uint64_t published_areas;
-	uint64_t released_areas;  /* of them, out of the dirty state, by this CPU */
-	uint64_t free_slot_pages; /* in this CPU's slabs */
 };
 
 static inline struct loami_arena_cpu *loami_arena_cpu(const struct loam_arena *arena, unsigned int cpu)
@@ -196,7 +222,7 @@ void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, un
 /* Give wholly free slabs that CPUs keep back to the extents. Return: pages. */
 size_t loami_slab_trim(struct loam_arena *arena);
 
-/* ---- ranges (area.c) ----------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ranges (area.c, batch.c, lookup.c) ------------------------------------------------------------------------------------------------------------- */
 
 /* Make place @index of @span, which nobody else knows free, a live range. */
 void loami_area_start(const struct loam_arena *arena, struct loami_span *span, unsigned int index, size_t npages,
@@ -206,25 +232,19 @@ LOAM_NODISCARD enum loam_status loami_extent_reserve(struct loam_arena *arena, s
 						     struct loam_area *area);
 /* The extent behind a dirty or claimed range is free. No lock held. */
 void loami_extent_release(struct loam_arena *arena, struct loami_span *span);
-/* Where @address is; the state of its place is not judged. OUT_OF_RANGE, NOT_FOUND. */
+/* Everything about place @index of @span, which the caller owns or which may change under him. Return: its state. */
+uint8_t loami_area_describe(const struct loam_arena *arena, struct loami_span *span, uint64_t where, unsigned int index,
+			    struct loam_area *area);
+/* Where @address is, and in which state; OUT_OF_RANGE, NOT_FOUND. */
 LOAM_NODISCARD enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address,
-						struct loam_area *area);
-/* The word @area was read from says the same now. */
-bool loami_area_unchanged(const struct loam_area *area);
-/* A copy of the record; only good if loami_area_unchanged() after it. */
-void loami_record_copy(const struct loam_area_record *record, struct loam_area_record *copy);
-
-/* The state word of a place. */
-static inline uint32_t *loami_state(const struct loami_span *span, unsigned int index)
-{
-	return loami_span_is_extent(span) ? (uint32_t *)&span->own_state : (uint32_t *)&span->state[index];
-}
-
-static inline size_t loami_area_npages(const struct loami_span *span, uint32_t state)
-{
-	if (loami_span_is_extent(span))
-		return loami_load_acquire(&span->npages);
-	return (state >> LOAMI_AREA_PAGES_SHIFT) & LOAMI_AREA_PAGES_MASK;
-}
+						struct loam_area *area, uint8_t *state);
+/* Whether all that @area says is still so: the same span for the same run, the place in the same state. */
+bool loami_area_unchanged(const struct loam_arena *arena, const struct loam_area *area, uint8_t state);
+/* Batches. close: what is in the CPU's current frame joins the rest of its open batch. chain: an entry for which there is no frame. */
+void loami_batch_close_entries(struct loam_arena *arena, struct loami_arena_cpu *cpu);
+void loami_batch_chain(struct loam_arena_batch *batch, uint64_t entry);
+/* Frames for batches, from the unused ones or the stock; extent lock held. */
+loam_pfn loami_meta_get_entries(struct loam_arena *arena);
+void loami_meta_put_entries(struct loam_arena *arena, loam_pfn pfn);
 
 #endif

@@ -1,15 +1,56 @@
 /* arena/batch.c: ranges that wait for a flush.
  *
- * 1 Concepts: a dirty range's record is no longer needed for attribution, so the chain of a batch runs through the records: a batch of any length needs no
- *   memory, and giving up a range cannot fail. Open batches belong to a CPU and are guarded by its lock; a sealed one belongs to whoever sealed it.
- * 2 Invariant I9: a DIRTY range is in exactly one open or sealed batch. Checked by loam_arena_check() for the open ones.
- * 3 Bound: locks are held for at most LOAMI_ARENA_RELEASE_CHUNK ranges at a time.
+ * 1 Concepts: an entry is a span's address and a place's number in its low bits. Entries fill whole frames, 512 to a frame, chained by the frames' slots
+ *   (next; prev holds the count); so a batch is read straight through, and neither publishing nor sealing touches the ranges' records.
+ * 2 Giving up cannot fail: where no frame is at hand, entries are chained through the records of their ranges, which nobody needs any more.
+ * 3 Open batches belong to a CPU and are guarded by its lock; a sealed one belongs to whoever sealed it.
+ * 4 Invariant I9: a DIRTY range is in exactly one open or sealed batch. loam_arena_check() counts; every range that leaves a batch is checked to be dirty.
+ * 5 Bound: locks are held for at most LOAMI_ARENA_RELEASE_CHUNK ranges at a time.
  */
 #include "arena.h"
 
-static struct loami_dirty_record *dirty(struct loam_area_record *record)
+enum { AHEAD = 8 }; /* entries whose spans are fetched before they are needed */
+
+/* The link of a chained entry, where its record has its site. */
+static uint64_t *link_of(uint64_t entry)
 {
-	return (struct loami_dirty_record *)(void *)record;
+	struct loam_area_record *record = &loami_entry_span(entry)->records[loami_entry_index(entry)];
+
+	return (uint64_t *)(void *)&record->site;
+}
+
+void loami_batch_chain(struct loam_arena_batch *batch, uint64_t entry)
+{
+	loami_store_release(link_of(entry), 0);
+	if (batch->chain == 0)
+		batch->chain = entry;
+	else
+		loami_store_release(link_of(batch->chain_last), entry);
+	batch->chain_last = entry;
+}
+
+static uint64_t *frame_entries(const struct loam_arena *arena, loam_pfn pfn)
+{
+	return loam_frame_virt(arena->frames, pfn);
+}
+
+static void add_frame(const struct loam_arena *arena, struct loam_arena_batch *batch, loam_pfn pfn, uint64_t count)
+{
+	struct loam_slot *slot = loam_frame_slot(arena->frames, pfn);
+
+	slot->next = batch->frames;
+	slot->prev = count;
+	batch->frames = pfn;
+}
+
+void loami_batch_close_entries(struct loam_arena *arena, struct loami_arena_cpu *cpu)
+{
+	if (cpu->nentries == 0)
+		return;
+	add_frame(arena, &cpu->open, cpu->entries_frame, cpu->nentries);
+	cpu->entries = NULL;
+	cpu->entries_frame = LOAM_PFN_NONE;
+	cpu->nentries = 0;
 }
 
 bool loam_arena_seal(struct loam_arena *arena, unsigned int cpu_number, struct loam_arena_batch *batch)
@@ -20,125 +61,182 @@ bool loam_arena_seal(struct loam_arena *arena, unsigned int cpu_number, struct l
 
 	LOAMI_NOT_FROM_NMI();
 	irq = loami_lock_irq(&cpu->lock);
+	loami_batch_close_entries(arena, cpu);
 	open = cpu->open;
-	cpu->open = (struct loam_arena_batch){0};
+	cpu->open = LOAM_ARENA_BATCH_EMPTY;
 	loami_unlock_irq(&cpu->lock, irq);
 	if (open.nareas == 0)
 		return false;
-	loam_arena_join(batch, &open);
+	loam_arena_join(arena, batch, &open);
 	return true;
 }
 
-void loam_arena_join(struct loam_arena_batch *batch, struct loam_arena_batch *more)
+void loam_arena_join(struct loam_arena *arena, struct loam_arena_batch *batch, struct loam_arena_batch *more)
 {
-	if (more->nareas == 0)
-		return;
-	if (batch->nareas == 0) {
-		*batch = *more;
+	while (more->frames != LOAM_PFN_NONE) {
+		loam_pfn pfn = more->frames;
+
+		more->frames = loam_frame_slot(arena->frames, pfn)->next;
+		add_frame(arena, batch, pfn, loam_frame_slot(arena->frames, pfn)->prev);
+	}
+	if (more->chain != 0) {
+		if (batch->chain == 0)
+			batch->chain = more->chain;
+		else
+			loami_store_release(link_of(batch->chain_last), more->chain);
+		batch->chain_last = more->chain_last;
+	}
+	batch->nareas += more->nareas;
+	batch->npages += more->npages;
+	*more = LOAM_ARENA_BATCH_EMPTY;
+}
+
+static void tell(const struct loam_arena *arena, uint64_t entry, loam_arena_range_fn fn, void *context)
+{
+	struct loami_span *span = loami_entry_span(entry);
+	struct loam_area area;
+
+	(void)loami_area_describe(arena, span, span->where, loami_entry_index(entry), &area);
+	fn(context, area.start, area.npages, area.record);
+}
+
+void loam_arena_batch_each(const struct loam_arena *arena, const struct loam_arena_batch *batch, loam_arena_range_fn fn,
+			   void *context)
+{
+	for (loam_pfn pfn = batch->frames; pfn != LOAM_PFN_NONE; pfn = loam_frame_slot(arena->frames, pfn)->next)
+		for (uint64_t i = 0; i < loam_frame_slot(arena->frames, pfn)->prev; i++)
+			tell(arena, frame_entries(arena, pfn)[i], fn, context);
+	for (uint64_t entry = batch->chain; entry != 0; entry = loami_load_relaxed(link_of(entry)))
+		tell(arena, entry, fn, context);
+}
+
+static void put_entries(struct loam_arena *arena, loam_pfn pfn)
+{
+	unsigned long irq = loami_lock_irq(&arena->lock);
+
+	loami_meta_put_entries(arena, pfn);
+	loami_unlock_irq(&arena->lock, irq);
+}
+
+bool loam_arena_pop(struct loam_arena *arena, struct loam_arena_batch *batch, struct loam_area *area)
+{
+	struct loami_span *span;
+	uint64_t entry;
+
+	if (batch->frames != LOAM_PFN_NONE) {
+		loam_pfn pfn = batch->frames;
+		struct loam_slot *slot = loam_frame_slot(arena->frames, pfn);
+
+		entry = frame_entries(arena, pfn)[--slot->prev];
+		if (slot->prev == 0) {
+			batch->frames = slot->next;
+			put_entries(arena, pfn);
+		}
+	} else if (batch->chain != 0) {
+		entry = batch->chain;
+		batch->chain = loami_load_relaxed(link_of(entry));
 	} else {
-		loami_store_release(&dirty(batch->last)->next, more->first);
-		batch->last = more->last;
-		batch->nareas += more->nareas;
-		batch->npages += more->npages;
-		if (more->low < batch->low)
-			batch->low = more->low;
-		if (more->high > batch->high)
-			batch->high = more->high;
+		return false;
 	}
-	*more = (struct loam_arena_batch){0};
+	span = loami_entry_span(entry);
+	(void)loami_area_describe(arena, span, span->where, loami_entry_index(entry), area);
+	batch->nareas--;
+	batch->npages -= area->npages;
+	return true;
 }
 
-void loam_arena_split(struct loam_arena_batch *batch, size_t nareas, size_t npages, struct loam_arena_batch *part)
+/* Ranges on their way from dirty to free, with the lock of the CPU whose slabs they are in. */
+struct release {
+	struct loam_arena *arena;
+	struct loami_arena_cpu *cpu; /* locked, or NULL */
+	unsigned int number;
+	unsigned int held; /* ranges under this hold */
+	unsigned long irq;
+	uint64_t nextents;
+};
+
+static void unlock_cpu(struct release *release)
 {
-	struct loam_arena_batch taken = {.low = batch->low, .high = batch->high, .first = batch->first};
+	if (release->cpu != NULL)
+		loami_unlock_irq(&release->cpu->lock, release->irq);
+	release->cpu = NULL;
+}
 
-	while (batch->first != NULL && taken.nareas < nareas && taken.npages < npages) {
-		struct loami_dirty_record *record = dirty(batch->first);
+static void release_one(struct release *release, struct loami_span *span, unsigned int index)
+{
+	uint8_t state = loami_load_relaxed(loami_state(span, index)) & LOAMI_AREA_STATE;
 
-		taken.last = batch->first;
-		taken.nareas++;
-		taken.npages += loami_load_relaxed(&record->npages);
-		batch->first = loami_load_relaxed(&record->next);
+	if (LOAMI_UNLIKELY(state != LOAMI_AREA_DIRTY)) {
+		unlock_cpu(release);
+		loami_corrupt("loam: arena: place %u of span %p leaves a batch in state %u, not dirty", index,
+			      (void *)span, state);
 	}
-	if (taken.nareas == 0)
+	if (loami_span_is_extent(span)) {
+		unlock_cpu(release);
+		loami_extent_release(release->arena, span);
+		release->nextents++;
 		return;
-	batch->nareas -= taken.nareas;
-	batch->npages -= taken.npages;
-	loami_store_release(&dirty(taken.last)->next, NULL);
-	loam_arena_join(part, &taken);
-	if (batch->nareas == 0)
-		*batch = (struct loam_arena_batch){0};
-}
-
-struct loam_area_record *loam_arena_dirty_range(const struct loam_arena *arena, const struct loam_area_record *record,
-						uintptr_t *start, size_t *npages)
-{
-	const struct loami_dirty_record *dead = (const struct loami_dirty_record *)(const void *)record;
-	const struct loami_span *span = loami_load_relaxed(&dead->span);
-	uint64_t page = (loami_span_first(span->where) << arena->shift) +
-			loami_load_relaxed(&dead->index) * loami_span_slot(span->where);
-
-	*start = arena->base + (page << LOAM_PAGE_SHIFT);
-	*npages = loami_load_relaxed(&dead->npages);
-	return loami_load_relaxed(&dead->next);
-}
-
-/* Set free up to a chunk of ranges from @record on that are in slabs of one CPU. Return: the first that was not. */
-static struct loam_area_record *release_slab_chunk(struct loam_arena *arena, struct loam_area_record *record)
-{
-	unsigned int number = loami_load_relaxed(&dirty(record)->span)->cpu;
-	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
-	unsigned long irq = loami_lock_irq(&cpu->lock);
-
-	for (unsigned int n = 0; n < LOAMI_ARENA_RELEASE_CHUNK && record != NULL; n++) {
-		struct loami_span *span = loami_load_relaxed(&dirty(record)->span);
-		unsigned int index = (unsigned int)loami_load_relaxed(&dirty(record)->index);
-		struct loam_area_record *next = loami_load_relaxed(&dirty(record)->next);
-
-		if (loami_span_is_extent(span) || span->cpu != number)
-			break;
-		if (next != NULL)
-			__builtin_prefetch(next);
-		if ((loami_load_relaxed(loami_state(span, index)) & LOAMI_AREA_STATE) != LOAMI_AREA_DIRTY)
-			loami_corrupt("loam: arena: place %u of slab %p leaves a batch but is not dirty", index,
-				      (void *)span);
-		cpu->released_areas++;
-		loami_slab_put_locked(arena, span, index);
-		record = next;
 	}
+	if (release->cpu == NULL || release->number != span->cpu || release->held == LOAMI_ARENA_RELEASE_CHUNK) {
+		unlock_cpu(release);
+		release->number = span->cpu;
+		release->cpu = loami_arena_cpu(release->arena, span->cpu);
+		release->held = 0;
+		release->irq = loami_lock_irq(&release->cpu->lock);
+	}
+	release->held++;
+	release->cpu->released_areas++;
+	loami_slab_put_locked(release->arena, span, index);
+}
+
+static void release_end(struct release *release)
+{
+	struct loami_arena_cpu *cpu;
+	unsigned long irq;
+
+	unlock_cpu(release);
+	if (release->nextents == 0)
+		return;
+	irq = loam_port_irq_save();
+	cpu = loami_arena_cpu(release->arena, loam_port_cpu());
+	loami_lock(&cpu->lock);
+	cpu->released_areas += release->nextents;
 	loami_unlock_irq(&cpu->lock, irq);
-	return record;
+}
+
+void loam_arena_release_popped(struct loam_arena *arena, const struct loam_area *areas, size_t n)
+{
+	struct release release = {.arena = arena};
+
+	LOAMI_NOT_FROM_NMI();
+	for (size_t i = 0; i < n; i++)
+		release_one(&release, areas[i].span, areas[i].index);
+	release_end(&release);
 }
 
 void loam_arena_release_sealed(struct loam_arena *arena, struct loam_arena_batch *batch)
 {
-	struct loam_area_record *record = batch->first;
-	uint64_t nextents = 0;
+	struct release release = {.arena = arena};
 
 	LOAMI_NOT_FROM_NMI();
-	*batch = (struct loam_arena_batch){0};
-	while (record != NULL) {
-		struct loami_span *span = loami_load_relaxed(&dirty(record)->span);
+	while (batch->frames != LOAM_PFN_NONE) {
+		loam_pfn pfn = batch->frames;
+		struct loam_slot *slot = loam_frame_slot(arena->frames, pfn);
+		const uint64_t *entries = frame_entries(arena, pfn);
 
-		if (loami_span_is_extent(span)) {
-			struct loam_area_record *next = loami_load_relaxed(&dirty(record)->next);
-
-			if ((loami_load_relaxed(loami_state(span, 0)) & LOAMI_AREA_STATE) != LOAMI_AREA_DIRTY)
-				loami_corrupt("loam: arena: extent %p leaves a batch but is not dirty", (void *)span);
-			nextents++;
-			loami_extent_release(arena, span);
-			record = next;
-		} else {
-			record = release_slab_chunk(arena, record);
+		for (uint64_t i = 0; i < slot->prev; i++) {
+			if (i + AHEAD < slot->prev)
+				__builtin_prefetch(loami_entry_span(entries[i + AHEAD]), 1);
+			release_one(&release, loami_entry_span(entries[i]), loami_entry_index(entries[i]));
 		}
+		unlock_cpu(&release);
+		batch->frames = slot->next;
+		put_entries(arena, pfn);
 	}
-	if (nextents > 0) {
-		struct loami_arena_cpu *cpu;
-		unsigned long irq = loam_port_irq_save();
-
-		cpu = loami_arena_cpu(arena, loam_port_cpu());
-		loami_lock(&cpu->lock);
-		cpu->released_areas += nextents;
-		loami_unlock_irq(&cpu->lock, irq);
+	for (uint64_t entry = batch->chain, next; entry != 0; entry = next) {
+		next = loami_load_relaxed(link_of(entry));
+		release_one(&release, loami_entry_span(entry), loami_entry_index(entry));
 	}
+	release_end(&release);
+	*batch = LOAM_ARENA_BATCH_EMPTY;
 }

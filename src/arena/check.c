@@ -55,15 +55,16 @@ static uint64_t check_run(const struct loam_arena *arena, uint64_t g, uint64_t h
 	return n;
 }
 
-static void count_state(const struct loami_span *span, unsigned int index, struct sums *sums)
+static void count_state(const struct loam_arena *arena, const struct loami_span *span, unsigned int index,
+			struct sums *sums)
 {
-	uint32_t state = loami_load_relaxed(loami_state(span, index));
+	uint8_t state = loami_load_relaxed(loami_state(span, index));
 
 	if ((state & LOAMI_AREA_STATE) == LOAMI_AREA_DIRTY)
 		sums->dirty++;
 	if ((state & LOAMI_AREA_STATE) == LOAMI_AREA_LIVE || (state & LOAMI_AREA_STATE) == LOAMI_AREA_CLAIMED) {
 		sums->live++;
-		sums->live_pages += loami_area_npages(span, state);
+		sums->live_pages += loami_area_npages(arena, span, span->where, state);
 	}
 }
 
@@ -94,9 +95,9 @@ static uint64_t check_span(const struct loam_arena *arena, uint64_t g, struct lo
 		}
 	sums->granules_used += n;
 	if (loami_span_is_extent(span)) {
-		if ((span->own_state & LOAMI_AREA_STATE) == LOAMI_AREA_FREE)
+		if ((span->own_state[0] & LOAMI_AREA_STATE) == LOAMI_AREA_FREE)
 			broken(sums, "extent at granule %lu is free", (unsigned long)g);
-		count_state(span, 0, sums);
+		count_state(arena, span, 0, sums);
 		return n;
 	}
 	if ((uint64_t)nslots * slot > n << arena->shift || slot != loami_class_pages(span->size_class) || nslots == 0)
@@ -106,8 +107,9 @@ static uint64_t check_span(const struct loam_arena *arena, uint64_t g, struct lo
 
 		if (is_free != ((span->free >> i & 1) != 0))
 			broken(sums, "slab at granule %lu: place %u has state %u and free bit %u", (unsigned long)g, i,
-			       span->state[i] & LOAMI_AREA_STATE, (unsigned int)(span->free >> i & 1));
-		count_state(span, i, sums);
+			       loami_load_relaxed(loami_state(span, i)) & LOAMI_AREA_STATE,
+			       (unsigned int)(span->free >> i & 1));
+		count_state(arena, span, i, sums);
 		sums->free_slot_pages += is_free ? slot : 0;
 	}
 	if (in_list(arena, span) != (span->free != 0))
@@ -139,11 +141,33 @@ static void check_bins(const struct loam_arena *arena, struct sums *sums)
 		       (unsigned long)arena->nruns);
 }
 
+struct open_batch {
+	struct loam_arena *arena;
+	struct sums *sums;
+	uint64_t nareas;
+	uint64_t npages;
+};
+
+static void check_open(void *context, uintptr_t start, size_t npages, const struct loam_area_record *record)
+{
+	struct open_batch *open = context;
+	struct loam_area area;
+	uint8_t state;
+
+	(void)record;
+	open->nareas++;
+	open->npages += npages;
+	if (loami_area_find(open->arena, start, &area, &state) != LOAM_OK || area.start != start ||
+	    (state & LOAMI_AREA_STATE) != LOAMI_AREA_DIRTY)
+		broken(open->sums, "0x%lx is in an open batch but not dirty", (unsigned long)start);
+}
+
 /* I7, I9 for open batches, and the CPU's sums. */
 static uint64_t check_cpu(struct loam_arena *arena, unsigned int number, struct sums *sums)
 {
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
-	uint64_t nopen = 0, npages = 0;
+	struct open_batch open = {.arena = arena, .sums = sums};
+	struct loam_arena_batch rest = cpu->open;
 
 	for (unsigned int size_class = 0; size_class < LOAMI_ARENA_CLASSES; size_class++) {
 		unsigned int empty = 0;
@@ -159,22 +183,18 @@ static uint64_t check_cpu(struct loam_arena *arena, unsigned int number, struct 
 			broken(sums, "cpu %u class %u: %u empty slabs, counted %u", number, size_class, empty,
 			       cpu->nempty[size_class]);
 	}
-	for (struct loam_area_record *record = cpu->open.first; record != NULL;) {
-		uintptr_t start;
-		size_t n;
+	loam_arena_batch_each(arena, &rest, check_open, &open);
+	for (uint32_t i = 0; i < cpu->nentries; i++) {
+		struct loami_span *span = loami_entry_span(cpu->entries[i]);
 		struct loam_area area;
 
-		record = loam_arena_dirty_range(arena, record, &start, &n);
-		nopen++;
-		npages += n;
-		if (loami_area_find(arena, start, &area) != LOAM_OK ||
-		    (area.state & LOAMI_AREA_STATE) != LOAMI_AREA_DIRTY)
-			broken(sums, "cpu %u: 0x%lx is in the open batch but not dirty", number, (unsigned long)start);
+		(void)loami_area_describe(arena, span, span->where, loami_entry_index(cpu->entries[i]), &area);
+		check_open(&open, area.start, area.npages, area.record);
 	}
-	if (nopen != cpu->open.nareas || npages != cpu->open.npages)
-		broken(sums, "cpu %u: open batch has %lu ranges, counted %lu", number, (unsigned long)nopen,
+	if (open.nareas != cpu->open.nareas || open.npages != cpu->open.npages)
+		broken(sums, "cpu %u: open batch has %lu ranges, counted %lu", number, (unsigned long)open.nareas,
 		       (unsigned long)cpu->open.nareas);
-	return nopen;
+	return open.nareas;
 }
 
 enum loam_status loam_arena_check(struct loam_arena *arena)

@@ -1,74 +1,68 @@
 /* arena/lookup.c: what is at an address, without a lock.
  *
- * 1 A reader goes word -> span -> place -> state and then reads the word again. Spans are type-stable, so whatever it finds meanwhile is a span, old or new;
- *   if the word is the same before and after and so is the state (whose upper bits count reservations), all it read belongs to one range at
- *   one moment. Otherwise somebody has freed or reserved there in between, and it starts over: so the whole system makes progress.
- * 2 Orders: writers store every field with release, and the word last; when a span is recycled, its word is cleared first. Readers load with acquire in
- *   the opposite order. A reader that sees one new field therefore sees the changed word.
- * 3 In order of addresses: loam_arena_next() steps from run to run over the same words. A free run, and address space without tables, is one step.
+ * 1 A reader goes word -> span -> place -> state and then looks again at the span's version and the state. Spans are type-stable, so whatever it finds
+ *   meanwhile is a span, old or new; if version and state are the same before and after, all it read belongs to one run, and the range was there. Otherwise
+ *   somebody has freed or reserved in between, and it starts over: so the whole system makes progress.
+ * 2 A copy of a record is good if its sequence is the same before and after and the range was live throughout: sequences are never used twice, and a record whose
+ *   sequence is 0 is being written (loam_arena_write_record).
+ * 3 Orders: writers store every field with release: version first, then where, the word last; readers load with acquire in the opposite order. A reader that
+ *   sees one new field therefore sees the new version. A span's word is cleared before its memory describes another run.
+ * 4 In order of addresses: loam_arena_next() steps from run to run over the same words. A free run, and address space without tables, is one step.
  */
 #include "arena.h"
 
-enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address, struct loam_area *area)
+/* Where is it? The answer is good if the version that was read first is the same at the end. */
+static bool find_once(const struct loam_arena *arena, uint64_t page, uint64_t word, struct loam_area *area,
+		      uint8_t *state, bool *beyond)
 {
-	uint64_t page, g, word, where, in;
-	struct loami_span *span;
-	unsigned int slot;
+	struct loami_span *span = (struct loami_span *)(uintptr_t)(word & ~(uint64_t)LOAMI_WORD_TAG);
+	uint64_t where, in, index = 0;
+	uint32_t version;
 
-	if (address < arena->start || address >= arena->end)
+	__builtin_prefetch(span->state, 1); /* both lines of a slab at once; whoever claims writes the second */
+	where = loami_load_acquire(&span->where);
+	version = loami_load_acquire(&span->version);
+	in = page - (loami_span_first(where) << arena->shift);
+	if (!loami_span_is_extent(span))
+		index = in * loami_load_acquire(&span->reciprocal) >> LOAMI_RECIPROCAL_SHIFT;
+	*beyond = index >= loami_span_nslots(where);
+	if (!*beyond)
+		*state = loami_area_describe(arena, span, where, (unsigned int)index, area);
+	/* The same @where twice, and the same word: the version belongs to this run. */
+	return loami_load_acquire(&span->where) == where && loami_load_acquire(&span->version) == version &&
+	       (*beyond || area->version == version) && loami_radix_get(arena, page >> arena->shift) == word;
+}
+
+enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address, struct loam_area *area,
+				 uint8_t *state)
+{
+	uint64_t page, g;
+	bool beyond;
+
+	*state = LOAMI_AREA_FREE;
+	if (LOAMI_UNLIKELY(address < arena->start || address >= arena->end))
 		return LOAM_ERR_OUT_OF_RANGE;
 	page = (uint64_t)(address - arena->base) >> LOAM_PAGE_SHIFT;
 	g = page >> arena->shift;
-	if (g < arena->first || g >= arena->limit)
+	if (LOAMI_UNLIKELY(g < arena->first || g >= arena->limit))
 		return LOAM_ERR_NOT_FOUND;
 	for (;;) {
-		word = loami_radix_get(arena, g);
-		if ((word & LOAMI_WORD_TAG) != LOAMI_WORD_SPAN)
+		uint64_t word = loami_radix_get(arena, g);
+
+		if (LOAMI_UNLIKELY((word & LOAMI_WORD_TAG) != LOAMI_WORD_SPAN))
 			return LOAM_ERR_NOT_FOUND;
-		span = (struct loami_span *)(uintptr_t)(word & ~(uint64_t)LOAMI_WORD_TAG);
-		where = loami_load_acquire(&span->where);
-		in = page - (loami_span_first(where) << arena->shift);
-		slot = loami_span_slot(where);
-		area->span = span;
-		area->index = 0;
-		if (!loami_span_is_extent(span)) {
-			area->index = (uint32_t)(in * loami_load_acquire(&span->reciprocal) >> LOAMI_RECIPROCAL_SHIFT);
-			/* An index out of bounds: the rest behind the last place; or the span changed under us. */
-			if (LOAMI_UNLIKELY(area->index >= loami_span_nslots(where))) {
-				if (loami_radix_get(arena, g) == word && loami_load_acquire(&span->where) == where)
-					return LOAM_ERR_NOT_FOUND;
-				continue;
-			}
-		}
-		area->record = &loami_load_acquire(&span->records)[area->index];
-		area->state = loami_load_acquire(loami_state(span, area->index));
-		area->npages = loami_area_npages(span, area->state);
-		page -= in;
-		area->start = arena->base + ((page + (uint64_t)area->index * slot) << LOAM_PAGE_SHIFT);
-		page += in;
-		area->capacity =
-			(loami_span_is_extent(span) ? loami_load_acquire(&span->ngranules) << arena->shift : slot) -
-			arena->guard;
-		if (LOAMI_LIKELY(loami_radix_get(arena, g) == word && loami_area_unchanged(area) &&
-				 loami_load_acquire(&span->where) == where))
-			return LOAM_OK;
+		if (LOAMI_LIKELY(find_once(arena, page, word, area, state, &beyond)))
+			return beyond ? LOAM_ERR_NOT_FOUND : LOAM_OK; /* beyond: the rest behind the last place */
 	}
 }
 
-bool loami_area_unchanged(const struct loam_area *area)
+bool loami_area_unchanged(const struct loam_arena *arena, const struct loam_area *area, uint8_t state)
 {
 	const struct loami_span *span = area->span;
 
-	return loami_load_acquire(loami_state(span, area->index)) == area->state;
-}
-
-void loami_record_copy(const struct loam_area_record *record, struct loam_area_record *copy)
-{
-	const uint64_t *from = (const uint64_t *)(const void *)record;
-	uint64_t *to = (uint64_t *)(void *)copy;
-
-	for (unsigned int i = 0; i < sizeof(*record) / sizeof(*from); i++)
-		to[i] = loami_load_acquire(&from[i]);
+	(void)arena;
+	return loami_load_acquire(loami_state(span, area->index)) == state &&
+	       loami_load_acquire(&span->version) == area->version;
 }
 
 /* The sequence is set to 0 first and to its new value last, so a reader that finds the same one before and after copied one version. */
@@ -85,32 +79,36 @@ void loam_arena_write_record(const struct loam_area *area, const struct loam_are
 }
 
 /* One consistent copy of a range's record, or false: the range has changed. */
-static bool copy_record(const struct loam_area *area, struct loam_area_record *copy)
+static bool copy_record(const struct loam_arena *arena, const struct loam_area *area, uint8_t state,
+			struct loam_area_record *copy)
 {
-	uint64_t again;
+	const uint64_t *from = (const uint64_t *)(const void *)area->record;
+	uint64_t *to = (uint64_t *)(void *)copy;
 
 	do {
-		loami_record_copy(area->record, copy);
-		again = loami_load_acquire(&area->record->sequence);
-	} while (again != copy->sequence && loami_area_unchanged(area));
-	return loami_area_unchanged(area);
+		for (unsigned int i = 0; i < sizeof(*copy) / sizeof(*from); i++)
+			to[i] = loami_load_acquire(&from[i]);
+		if (!loami_area_unchanged(arena, area, state))
+			return false;
+	} while (loami_load_acquire(&from[0]) != copy->sequence);
+	return true;
 }
 
 enum loam_status loam_arena_lookup(const struct loam_arena *arena, uintptr_t address, struct loam_area *area,
 				   struct loam_area_record *copy)
 {
 	for (;;) {
-		enum loam_status status = loami_area_find(arena, address, area);
-		uint32_t state;
+		uint8_t word;
+		enum loam_status status = loami_area_find(arena, address, area, &word);
+		uint8_t state = word & LOAMI_AREA_STATE;
 
-		if (status != LOAM_OK)
+		if (LOAMI_UNLIKELY(status != LOAM_OK))
 			return status;
-		state = area->state & LOAMI_AREA_STATE;
-		if (state == LOAMI_AREA_FREE || state == LOAMI_AREA_DIRTY)
+		if (LOAMI_UNLIKELY(state == LOAMI_AREA_FREE || state == LOAMI_AREA_DIRTY))
 			return LOAM_ERR_NOT_FOUND;
 		if ((uint64_t)(address - area->start) >> LOAM_PAGE_SHIFT >= area->npages + arena->guard)
 			return LOAM_ERR_NOT_FOUND;
-		if (copy == NULL || copy_record(area, copy))
+		if (copy == NULL || copy_record(arena, area, word, copy))
 			return state == LOAMI_AREA_LIVE ? LOAM_OK : LOAM_ERR_BUSY;
 	}
 }
@@ -134,6 +132,7 @@ enum loam_status loam_arena_next(const struct loam_arena *arena, uintptr_t addre
 				 struct loam_area_record *copy)
 {
 	uint64_t page, g;
+	uint8_t state;
 
 	if (address < arena->base + (arena->first << arena->shift << LOAM_PAGE_SHIFT))
 		address = arena->base + (arena->first << arena->shift << LOAM_PAGE_SHIFT);
@@ -142,15 +141,15 @@ enum loam_status loam_arena_next(const struct loam_arena *arena, uintptr_t addre
 		g = page >> arena->shift;
 		if (g >= arena->limit)
 			break;
-		if (loami_area_find(arena, address, area) != LOAM_OK) {
+		if (loami_area_find(arena, address, area, &state) != LOAM_OK) {
 			g += step(arena, g);
 			address = arena->base + (g << arena->shift << LOAM_PAGE_SHIFT);
 			if (g >= arena->limit)
 				break;
 			continue;
 		}
-		if (area->start >= address && (area->state & LOAMI_AREA_STATE) == LOAMI_AREA_LIVE) {
-			if (copy == NULL || copy_record(area, copy))
+		if (area->start >= address && (state & LOAMI_AREA_STATE) == LOAMI_AREA_LIVE) {
+			if (copy == NULL || copy_record(arena, area, state, copy))
 				return LOAM_OK;
 			continue;
 		}

@@ -17,8 +17,7 @@ size_t loami_pool_bytes(enum loami_pool pool)
 {
 	static const uint16_t bytes[LOAM_ARENA_POOLS] = {
 		[LOAMI_POOL_EXTENT] = LOAMI_SPAN_BYTES + sizeof(struct loam_area_record),
-		[LOAMI_POOL_SLAB16] = LOAMI_SPAN_BYTES + 16 * sizeof(uint32_t),
-		[LOAMI_POOL_SLAB64] = LOAMI_SPAN_BYTES + 64 * sizeof(uint32_t),
+		[LOAMI_POOL_SLAB] = LOAMI_SPAN_BYTES + LOAMI_ARENA_SLOTS_MAX,
 		[LOAMI_POOL_RECORDS16] = 16 * sizeof(struct loam_area_record),
 		[LOAMI_POOL_RECORDS32] = 32 * sizeof(struct loam_area_record),
 		[LOAMI_POOL_RECORDS64] = 64 * sizeof(struct loam_area_record),
@@ -168,12 +167,35 @@ void loami_meta_put(struct loam_arena *arena, enum loami_pool pool, void *thing)
 	arena->npool[pool]++;
 }
 
+loam_pfn loami_meta_get_entries(struct loam_arena *arena)
+{
+	loam_pfn pfn = arena->entry_frames;
+
+	LOAMI_ASSERT(loami_lock_held(&arena->lock));
+	if (pfn != LOAM_PFN_NONE) {
+		arena->entry_frames = loam_frame_slot(arena->frames, pfn)->next;
+	} else if (arena->stock != LOAM_PFN_NONE) {
+		pfn = arena->stock;
+		arena->stock = loam_frame_slot(arena->frames, pfn)->next;
+		arena->nstock--;
+	}
+	return pfn;
+}
+
+void loami_meta_put_entries(struct loam_arena *arena, loam_pfn pfn)
+{
+	LOAMI_ASSERT(loami_lock_held(&arena->lock));
+	loam_frame_slot(arena->frames, pfn)->next = arena->entry_frames;
+	arena->entry_frames = pfn;
+}
+
 enum loam_status loami_meta_init(struct loam_arena *arena, unsigned int nframes)
 {
 	loam_pfn chain;
 
 	arena->stock = LOAM_PFN_NONE;
 	arena->meta = LOAM_PFN_NONE;
+	arena->entry_frames = LOAM_PFN_NONE;
 	if (!take_frames(arena, nframes, &chain))
 		return LOAM_ERR_NO_METADATA;
 	put_stock(arena, chain);
@@ -183,6 +205,7 @@ enum loam_status loami_meta_init(struct loam_arena *arena, unsigned int nframes)
 void loami_meta_destroy(struct loam_arena *arena)
 {
 	free_chain(arena, arena->stock);
+	free_chain(arena, arena->entry_frames);
 	free_chain(arena, arena->meta);
 	arena->stock = LOAM_PFN_NONE;
 	arena->meta = LOAM_PFN_NONE;

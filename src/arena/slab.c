@@ -59,11 +59,6 @@ static void list_remove(struct loami_arena_cpu *cpu, struct loami_span *span)
 		span->next->prev = span->prev;
 }
 
-static enum loami_pool span_pool(unsigned int nslots)
-{
-	return nslots <= 16 ? LOAMI_POOL_SLAB16 : LOAMI_POOL_SLAB64;
-}
-
 static enum loami_pool record_pool(unsigned int nslots)
 {
 	return nslots <= 16 ? LOAMI_POOL_RECORDS16 : nslots <= 32 ? LOAMI_POOL_RECORDS32 : LOAMI_POOL_RECORDS64;
@@ -94,10 +89,11 @@ static enum loam_status make(struct loam_arena *arena, unsigned int size_class, 
 		loami_meta_unlock_undo(arena, irq, added);
 		return status;
 	}
-	span = loami_meta_get(arena, span_pool(nslots));
+	span = loami_meta_get(arena, LOAMI_POOL_SLAB);
 	span->size_class = (uint8_t)size_class;
 	span->cpu = (uint16_t)cpu;
-	span->ngranules = ngranules;
+	loami_store_release(&span->version, loami_load_relaxed(&span->version) + 1);
+	loami_store_release(&span->ngranules, (uint32_t)ngranules);
 	span->free = loami_mask64(nslots);
 	loami_store_release(&span->records, loami_meta_get(arena, record_pool(nslots)));
 	loami_store_release(&span->reciprocal, (uint32_t)((UINT32_C(1) << LOAMI_RECIPROCAL_SHIFT) / pages + 1));
@@ -223,8 +219,7 @@ void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, un
 	uint64_t before = span->free;
 
 	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
-	loami_store_release(loami_state(span, index),
-			    loami_load_relaxed(loami_state(span, index)) & ~(uint32_t)LOAMI_AREA_STATE);
+	loami_store_release(&span->state[index], LOAMI_AREA_FREE);
 	span->free = before | UINT64_C(1) << index;
 	cpu->free_slot_pages += loami_span_slot(span->where);
 	if (before == 0)

@@ -29,30 +29,42 @@ static bool check_area(struct loam_vm *vm, const struct loam_area *area, const s
 	return true;
 }
 
-/* Ranges in the ring: all dirty, as many as each batch says. */
+struct sealed_sum {
+	struct loam_vm *vm;
+	uint64_t nareas;
+	bool mapped;
+};
+
+static void check_sealed_range(void *context, uintptr_t start, size_t npages, const struct loam_area_record *record)
+{
+	struct sealed_sum *sum = context;
+
+	(void)npages;
+	(void)record;
+	sum->nareas++;
+	if (is_mapped(sum->vm, start)) {
+		loami_print("loam: vmalloc check: 0x%lx is sealed and mapped\n", (unsigned long)start);
+		sum->mapped = true;
+	}
+}
+
+/* Ranges in the ring: none mapped, as many as each batch says. */
 static bool check_sealed(struct loam_vm *vm, uint64_t *nareas)
 {
+	struct sealed_sum sum = {.vm = vm};
+
 	for (uint32_t i = 0; i < vm->nsealed; i++) {
-		size_t n = 0;
+		uint64_t before = sum.nareas;
 
-		for (struct loam_area_record *record = vm->sealed[i].areas.first; record != NULL; n++) {
-			uintptr_t start;
-			size_t npages;
-
-			record = loam_arena_dirty_range(&vm->arena, record, &start, &npages);
-			if (is_mapped(vm, start)) {
-				loami_print("loam: vmalloc check: 0x%lx is sealed and mapped\n", (unsigned long)start);
-				return false;
-			}
-		}
-		if (n != vm->sealed[i].areas.nareas) {
-			loami_print("loam: vmalloc check: a sealed batch has %zu areas, counted %zu\n", n,
-				    vm->sealed[i].areas.nareas);
+		loam_arena_batch_each(&vm->arena, &vm->sealed[i].areas, check_sealed_range, &sum);
+		if (sum.nareas - before != vm->sealed[i].areas.nareas) {
+			loami_print("loam: vmalloc check: a sealed batch has %lu areas, counted %lu\n",
+				    (unsigned long)(sum.nareas - before), (unsigned long)vm->sealed[i].areas.nareas);
 			return false;
 		}
-		*nareas += n;
 	}
-	return true;
+	*nareas = sum.nareas;
+	return !sum.mapped;
 }
 
 enum loam_status loam_vmalloc_check(struct loam_vm *vm)

@@ -41,22 +41,32 @@ static void take_loose(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam
 	loami_chain_join(vm->config.frames, chain, &loose);
 }
 
+struct ranges {
+	struct loam_tlb_range range[LOAMI_VM_RANGES];
+	size_t n;
+};
+
+static void add_range(void *context, uintptr_t start, size_t npages, const struct loam_area_record *record)
+{
+	struct ranges *ranges = context;
+
+	(void)record;
+	ranges->range[ranges->n++] =
+		(struct loam_tlb_range){.start = start, .npages = npages, .stride_shift = LOAM_PAGE_SHIFT};
+}
+
 /* One flush for all of it, by address when that is little. */
 static loam_tlb_generation start_flush(struct loam_vm *vm, const struct loam_vmalloc_sealed *sealed, bool tables)
 {
-	struct loam_tlb_range ranges[LOAMI_VM_RANGES];
-	size_t n = 0;
+	struct ranges ranges;
 
 	(void)loami_fetch_add_relaxed(&vm->flushes, 1);
 	if (tables)
 		return loam_tlb_flush_tables(vm->config.tlb);
-	if (sealed->areas.nareas > LOAMI_VM_RANGES || sealed->loose.npages > 0)
-		return loam_tlb_flush_start(vm->config.tlb, NULL, 0);
-	for (struct loam_area_record *record = sealed->areas.first; record != NULL; n++) {
-		ranges[n].stride_shift = LOAM_PAGE_SHIFT;
-		record = loam_arena_dirty_range(&vm->arena, record, &ranges[n].start, &ranges[n].npages);
-	}
-	return loam_tlb_flush_start(vm->config.tlb, ranges, n);
+	ranges.n = 0;
+	if (sealed->areas.nareas <= LOAMI_VM_RANGES && sealed->loose.npages == 0)
+		loam_arena_batch_each(&vm->arena, &sealed->areas, add_range, &ranges);
+	return loam_tlb_flush_start(vm->config.tlb, ranges.range, ranges.n);
 }
 
 /* A batch whose flush has been started goes into the ring. */
@@ -68,7 +78,7 @@ static void put_sealed(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed)
 	if (n == LOAM_VMALLOC_SEALED) {
 		struct loam_vmalloc_sealed *last = &vm->sealed[n - 1];
 
-		loam_arena_join(&last->areas, &sealed->areas);
+		loam_arena_join(&vm->arena, &last->areas, &sealed->areas);
 		loami_chain_join(vm->config.frames, &last->loose, &sealed->loose);
 		if (sealed->generation > last->generation)
 			last->generation = sealed->generation;
@@ -82,7 +92,7 @@ static void put_sealed(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed)
 /* Seal what is open on CPUs [first, end) and start its flush. Return: false: nothing was open. */
 static bool seal(struct loam_vm *vm, unsigned int first, unsigned int end, loam_tlb_generation *generation)
 {
-	struct loam_vmalloc_sealed sealed = {.loose = LOAMI_CHAIN_EMPTY};
+	struct loam_vmalloc_sealed sealed = {.areas = LOAM_ARENA_BATCH_EMPTY, .loose = LOAMI_CHAIN_EMPTY};
 
 	hold(vm);
 	for (unsigned int i = first; i < end; i++) {
@@ -146,13 +156,21 @@ static void reap_tables(struct loam_vm *vm)
 		loam_pagetable_release(vm->config.tree, &batch);
 }
 
-/* Part of the oldest batch whose flush is done. */
-static bool take_flushed(struct loam_vm *vm, size_t nareas, size_t npages, struct loam_vmalloc_sealed *part)
+/* Part of a batch whose flush is done. */
+struct part {
+	struct loam_vmalloc_chain loose;
+	struct loam_area areas[LOAMI_VM_REAP_AREAS];
+	size_t nareas;
+	size_t npages;
+};
+
+static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
 {
 	unsigned long irq = loami_lock_irq(&vm->lock);
 	bool found = false;
 
-	*part = (struct loam_vmalloc_sealed){.loose = LOAMI_CHAIN_EMPTY};
+	part->loose = LOAMI_CHAIN_EMPTY;
+	part->nareas = part->npages = 0;
 	for (uint32_t i = 0; i < vm->nsealed && !found; i++) {
 		struct loam_vmalloc_sealed *sealed = &vm->sealed[i];
 
@@ -162,7 +180,9 @@ static bool take_flushed(struct loam_vm *vm, size_t nareas, size_t npages, struc
 		hold(vm);
 		part->loose = sealed->loose;
 		sealed->loose = LOAMI_CHAIN_EMPTY;
-		loam_arena_split(&sealed->areas, nareas, npages, &part->areas);
+		while (part->nareas < LOAMI_VM_REAP_AREAS && part->npages < npages &&
+		       loam_arena_pop(&vm->arena, &sealed->areas, &part->areas[part->nareas]))
+			part->npages += part->areas[part->nareas++].npages;
 		if (sealed->areas.nareas > 0)
 			break;
 		for (uint32_t j = i + 1; j < vm->nsealed; j++)
@@ -173,32 +193,25 @@ static bool take_flushed(struct loam_vm *vm, size_t nareas, size_t npages, struc
 	return found;
 }
 
-size_t loami_vm_reap(struct loam_vm *vm, size_t nareas, size_t npages)
+size_t loami_vm_reap(struct loam_vm *vm, bool all)
 {
-	struct loam_frames *frames = vm->config.frames;
-	struct loam_vmalloc_sealed part;
+	struct part part;
 	size_t given = 0;
 
 	reap_tables(vm);
-	while (nareas > 0 && loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, nareas, npages, &part)) {
-		size_t n = part.areas.nareas, before = given;
+	while (loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, all ? SIZE_MAX : LOAMI_VM_REAP_PAGES, &part)) {
+		given += loami_chain_free(vm->config.frames, &part.loose);
+		for (size_t i = 0; i < part.nareas; i++) {
+			struct loam_vmalloc_chain chain = LOAMI_CHAIN_EMPTY;
 
-		given += loami_chain_free(frames, &part.loose);
-		for (struct loam_area_record *record = part.areas.first; record != NULL;) {
-			struct loam_vmalloc_chain chain = {.first = loami_load_relaxed(&record->owner)};
-			uintptr_t start;
-			size_t pages;
-
-			record = loam_arena_dirty_range(&vm->arena, record, &start, &pages);
+			chain.first = loami_load_relaxed(&part.areas[i].record->owner);
 			if (chain.first != LOAM_PFN_NONE)
-				given += loami_chain_free(frames, &chain);
+				given += loami_chain_free(vm->config.frames, &chain);
 		}
-		loam_arena_release_sealed(&vm->arena, &part.areas);
+		loam_arena_release_popped(&vm->arena, part.areas, part.nareas);
 		let_go(vm);
-		nareas -= n < nareas ? n : nareas;
-		if (given - before >= npages)
+		if (!all)
 			break;
-		npages -= given - before;
 	}
 	return given;
 }
@@ -208,7 +221,7 @@ void loami_vm_reap_some(struct loam_vm *vm)
 	if (LOAMI_LIKELY(loami_load_relaxed(&vm->nsealed) == 0))
 		return;
 	if (loam_port_context() == LOAM_CONTEXT_TASK)
-		(void)loami_vm_reap(vm, LOAMI_VM_REAP_AREAS, LOAMI_VM_REAP_PAGES);
+		(void)loami_vm_reap(vm, false);
 }
 
 /* ---- publishing --------------------------------------------------------------------------------------------------------------------------------------- */
@@ -297,12 +310,12 @@ enum loam_status loam_vmalloc_purge(struct loam_vm *vm)
 		return LOAM_ERR_NOT_READY;
 	if (start_all(vm, &generation)) {
 		status = loam_tlb_wait(vm->config.tlb, generation);
-		(void)loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+		(void)loami_vm_reap(vm, true);
 	}
 	(void)loam_arena_trim(&vm->arena);
 	if (loam_port_context() == LOAM_CONTEXT_TASK) {
 		await_others(vm);
-		(void)loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+		(void)loami_vm_reap(vm, true);
 	}
 	return status;
 }
@@ -316,7 +329,7 @@ bool loami_vm_purge_for_memory(struct loam_vm *vm)
 		/* A silent CPU has been named on the console; what waits for it stays where it is. */
 		if (loam_tlb_wait(vm->config.tlb, generation) == LOAM_ERR_CONTEXT)
 			given = 0;
-		(void)loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+		(void)loami_vm_reap(vm, true);
 		given = 1;
 	}
 	if (loami_load_acquire(&vm->busy) != 0) {
@@ -336,7 +349,7 @@ size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
 		return 0;
 	for (unsigned int round = 0; round < POLL_ROUNDS && !loam_tlb_is_done(vm->config.tlb, generation); round++)
 		loam_port_relax(round);
-	return loami_vm_reap(vm, SIZE_MAX, SIZE_MAX);
+	return loami_vm_reap(vm, true);
 }
 
 void loam_vmalloc_tick(struct loam_vm *vm)
@@ -353,7 +366,7 @@ void loam_vmalloc_tick(struct loam_vm *vm)
 	if (loam_port_time() - opened > LOAMI_VM_BATCH_AGE_NS)
 		(void)seal(vm, number, number + 1, &generation);
 	if (loami_load_relaxed(&vm->nsealed) > 0)
-		(void)loami_vm_reap(vm, LOAMI_VM_REAP_AREAS, LOAMI_VM_REAP_PAGES);
+		(void)loami_vm_reap(vm, false);
 }
 
 enum loam_status loam_vmalloc_cpu_offline(struct loam_vm *vm, unsigned int cpu)

@@ -22,7 +22,7 @@ enum {
 	LOAMI_VM_RUN = 64,         /* frames handled at a time, in an array on the stack */
 	LOAMI_VM_STACKS = 4,       /* mapped stacks a CPU keeps */
 	LOAMI_VM_STACK_PAGES = 16, /* larger ones are not kept */
-	LOAMI_VM_REAP_AREAS = 32,  /* given back by one call in passing, so that no single vfree pays for a batch */
+	LOAMI_VM_REAP_AREAS = 16,  /* given back by one call in passing, so that no single vfree pays for a batch */
 	LOAMI_VM_REAP_PAGES = 512,
 	LOAMI_VM_RANGES = 16, /* a batch of so many areas is flushed by address; a larger one flushes everything */
 	LOAMI_VM_CPU_BYTES = 512,
@@ -139,8 +139,8 @@ LOAM_NODISCARD enum loam_status loami_vm_allocate(struct loam_vm *vm, const stru
 void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loam_vmalloc_chain *chain);
 /* Frames of a live area whose entries are cleared wait. */
 void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain);
-/* Give back what has been flushed: up to so much, in whole areas. Return: pages. */
-size_t loami_vm_reap(struct loam_vm *vm, size_t nareas, size_t npages);
+/* Give back what has been flushed: all of it, or a part that bounds what one call in passing pays. Return: pages. */
+size_t loami_vm_reap(struct loam_vm *vm, bool all);
 void loami_vm_reap_some(struct loam_vm *vm);
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages);
 /* Purge, waiting if the context allows. Return: whether anything may have been freed. */

@@ -70,7 +70,7 @@ static void give_through_batch(uintptr_t start)
 
 static void release_all(void)
 {
-	struct loam_arena_batch batch = {0};
+	struct loam_arena_batch batch = LOAM_ARENA_BATCH_EMPTY;
 
 	(void)loam_arena_seal(&arena, 0, &batch);
 	(void)loam_arena_seal(&arena, 1, &batch);
@@ -163,7 +163,7 @@ TEST(V4_a_range_is_not_reused_before_release)
 	struct rig *rig = arena_rig(MIB, true);
 	struct loam_arena_stats stats;
 	struct loam_area area;
-	struct loam_arena_batch batch = {0};
+	struct loam_arena_batch batch = LOAM_ARENA_BATCH_EMPTY;
 	uintptr_t all;
 	size_t npages;
 
@@ -176,8 +176,6 @@ TEST(V4_a_range_is_not_reused_before_release)
 	CHECK(loam_arena_seal(&arena, 0, &batch));
 	CHECK_EQ(batch.nareas, 1);
 	CHECK_EQ(batch.npages, npages);
-	CHECK_EQ(batch.low, all);
-	CHECK_EQ(batch.high, all + (npages << LOAM_PAGE_SHIFT));
 	CHECK_STATUS(loam_arena_reserve(&arena, 1, 0, &area), LOAM_ERR_NO_RANGE);
 	CHECK(!loam_arena_seal(&arena, 0, &batch));
 	loam_arena_release_sealed(&arena, &batch);
@@ -385,10 +383,11 @@ TEST(V5_metadata_comes_in_single_frames_up_to_the_largest_arena)
 		struct loam_arena_stats stats;
 		uintptr_t small, large;
 
-		CHECK_OK(loam_arena_init(
-			&arena,
-			&(struct loam_arena_config){
-				.start = (uintptr_t)0xffff800000000000, .nbytes = nbytes, .ncpus = 1, .head_pages = 1, .frames = rig->frames}));
+		CHECK_OK(loam_arena_init(&arena, &(struct loam_arena_config){.start = (uintptr_t)0xffff800000000000,
+									     .nbytes = nbytes,
+									     .ncpus = 1,
+									     .head_pages = 1,
+									     .frames = rig->frames}));
 		small = reserve(1, 0).start;
 		large = reserve((nbytes / 2) >> LOAM_PAGE_SHIFT, 0).start;
 		CHECK_OK(loam_arena_lookup(&arena, large + nbytes / 3, &found, NULL));
