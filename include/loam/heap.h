@@ -81,7 +81,6 @@ struct loam_heap {
 	uint8_t **regions; /* (a) biased: regions[r] + (address - base) / 16 is the state of what is at the address */
 	size_t small_max;  /* largest request the size classes serve; 0 before init */
 	struct loami_heap_cpu *cpus;
-	size_t fast_regions; /* nregions, or 0 where every free is to take the slow path */
 
 	struct loam_frames *frames;
 	struct loam_vm *vm;
@@ -158,6 +157,30 @@ size_t loam_heap_usable_size(struct loam_heap *heap, const void *object);
 /* @n objects of one size. Return: how many there are in @out. free_bulk takes objects of any sizes. */
 size_t loam_heap_alloc_bulk(struct loam_heap *heap, size_t nbytes, size_t n, void **out);
 void loam_heap_free_bulk(struct loam_heap *heap, void *const *objects, size_t n);
+
+/**
+ * loam_heap_class() - the class of a size, at compile time where the size is a constant. For loam_heap_alloc_class().
+ * @nbytes: 0 .. LOAM_HEAP_SMALL_MAX.
+ */
+static inline size_t loam_heap_class(size_t nbytes)
+{
+	unsigned int shift;
+
+	if (nbytes <= 128)
+		return 5 + (nbytes == 0 ? 0 : (nbytes - 1) / 16);
+	for (shift = 7; (nbytes - 1) >> (shift + 1) != 0; shift++)
+		;
+	return 5 + 8 + (size_t)(shift - 7) * 4 + ((nbytes - 1) >> (shift - 2) & 3);
+}
+/* An object of the class @code, in a heap that has been set up: as loam_heap_alloc(), without looking the class up. */
+void *loam_heap_alloc_class(struct loam_heap *heap, size_t code);
+/* What a kmalloc() should be: the class is known when the size is a constant. */
+static inline void *loam_heap_alloc_inline(struct loam_heap *heap, size_t nbytes)
+{
+	if (__builtin_constant_p(nbytes) && nbytes <= LOAM_HEAP_SMALL_MAX && heap->small_max != 0)
+		return loam_heap_alloc_class(heap, loam_heap_class(nbytes));
+	return loam_heap_alloc(heap, nbytes);
+}
 
 /* The same with the caller's place, kept when the heap tracks: #define kmalloc(n) loam_heap_alloc_at(&kernel_heap, (n), LOAM_HERE). */
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site);

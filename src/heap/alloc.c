@@ -2,8 +2,8 @@
  *
  * The fast paths are pop() and push(): pin, busy, one entry of the loaded magazine, one state byte. They know nothing else: whatever is special folds into one
  * test. An empty magazine has, where its entry -1 would be, a state that says live; a full one has the wall behind its last entry; a cache without a loaded
- * magazine and every code that is no cache have a top at a wall of their CPU's that is both. A heap that tracks has small_max and fast_regions 0, as one has
- * before init, and always goes the slow way round, where everything is looked at again from the start.
+ * magazine and every code that is no cache have a top at a wall of their CPU's that is both. Where the heap tracks, every CPU's busy byte is set for ever: all goes the
+ * slow way round, where everything is looked at again from the start. Before init small_max and nregions are 0, with the same effect.
  *
  * free() proves its pointer by arithmetic and one byte. Turned right by 4, an address that is misaligned or out of the window is a granule number out of the window. A
  * granule within it has a state; it is a cache's code only where a live object of that cache starts.
@@ -12,59 +12,73 @@
 
 /* ---- fast ------------------------------------------------------------------------------------------------------------------------ */
 
-static inline void *pop(struct loam_heap *heap, unsigned int code)
+/* Plain accesses: only this CPU and its interrupts touch what is accessed here, and busy keeps those out; the barriers keep it in order. */
+#define BUSY_ENTER(cpu) (LOAMI_LIKELY((cpu)->busy == 0) && ((cpu)->busy = 1, loami_compiler_barrier(), true))
+#define BUSY_LEAVE(cpu) (loami_compiler_barrier(), (cpu)->busy = 0)
+
+static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, uint64_t code, void **object)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
-	void *object = NULL;
 
-	if (LOAMI_LIKELY(loami_busy_enter(&cpu->busy))) {
+	if (BUSY_ENTER(cpu)) {
 		struct loami_entry *top = cpu->top[code] - 1;
 
-		if (LOAMI_LIKELY(loami_load_relaxed(top->state) < LOAMI_LIVE)) {
-			object = top->object;
-			loami_store_relaxed(top->state, (uint8_t)code);
+		if (LOAMI_LIKELY(*top->state < LOAMI_LIVE)) {
+			*object = top->object;
+			*top->state = (uint8_t)code;
 			cpu->top[code] = top;
 			cpu->allocs[code]++;
+			BUSY_LEAVE(cpu);
+			loam_port_unpin(pin);
+			return true;
 		}
-		loami_busy_leave(&cpu->busy);
+		BUSY_LEAVE(cpu);
 	}
 	loam_port_unpin(pin);
-	return object;
+	return false;
 }
 
-static inline bool push(struct loam_heap *heap, void *object, uint8_t *state, unsigned int code)
+static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, void *object, uint8_t *state,
+						       uint64_t code)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
-	bool done = false;
 
-	if (LOAMI_LIKELY(loami_busy_enter(&cpu->busy))) {
+	if (BUSY_ENTER(cpu)) {
 		struct loami_entry *top = cpu->top[code];
 
 		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
-			loami_store_relaxed(state, LOAMI_CACHED);
+			*state = LOAMI_CACHED;
 			top->object = object;
 			top->state = state;
 			cpu->top[code] = top + 1;
-			done = true;
+			BUSY_LEAVE(cpu);
+			loam_port_unpin(pin);
+			return true;
 		}
-		loami_busy_leave(&cpu->busy);
+		BUSY_LEAVE(cpu);
 	}
 	loam_port_unpin(pin);
-	return done;
+	return false;
 }
 
-/* Where the state of @object is, or NULL when it cannot be an object of the fast path. */
-static inline uint8_t *fast_state(const struct loam_heap *heap, const void *object)
+/* The number of the 16 bytes @object starts at, counted from the window's start. Turned, not shifted: what is misaligned or out of the window is far out of it. */
+static inline uintptr_t granule_of(const struct loam_heap *heap, const void *object)
 {
 	uintptr_t offset = (uintptr_t)object - heap->base;
-	uintptr_t granule = offset >> LOAMI_GRANULE_SHIFT | offset << (sizeof(offset) * 8 - LOAMI_GRANULE_SHIFT);
-	uintptr_t region = granule >> (LOAMI_REGION_SHIFT - LOAMI_GRANULE_SHIFT);
 
-	if (LOAMI_UNLIKELY(region >= heap->fast_regions))
-		return NULL;
-	return loami_load_relaxed(&heap->regions[region]) + granule;
+	return offset >> LOAMI_GRANULE_SHIFT | offset << (sizeof(offset) * 8 - LOAMI_GRANULE_SHIFT);
+}
+
+static inline uintptr_t region_of(uintptr_t granule)
+{
+	return granule >> (LOAMI_REGION_SHIFT - LOAMI_GRANULE_SHIFT);
+}
+
+static inline uint8_t *state_of(const struct loam_heap *heap, uintptr_t granule)
+{
+	return heap->regions[region_of(granule)] + granule;
 }
 
 /* ---- the slow way round -------------------------------------------------------------------------------------------------------------- */
@@ -102,8 +116,8 @@ static void *alloc_early(struct loam_heap *heap, size_t nbytes, size_t align, bo
 	return object;
 }
 
-static void *alloc_general(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
-			   const struct loam_call_site *site)
+static __attribute__((noinline)) void *alloc_general(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
+						     const struct loam_call_site *site)
 {
 	struct loam_heap_cache *cache;
 	void *object;
@@ -149,7 +163,8 @@ static uint8_t *live_state(const struct loam_heap *heap, const void *object)
 	return loami_load_relaxed(state) >= LOAMI_LIVE ? state : NULL;
 }
 
-static void free_general(struct loam_heap *heap, void *object, const char *verb, const struct loam_call_site *site)
+static __attribute__((noinline)) void free_general(struct loam_heap *heap, void *object, const char *verb,
+						   const struct loam_call_site *site)
 {
 	uint8_t *state;
 
@@ -193,34 +208,43 @@ static size_t size_of(struct loam_heap *heap, const void *object, const char *ve
 
 void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes)
 {
-	if (LOAMI_LIKELY(nbytes <= heap->small_max)) {
-		void *object = pop(heap, loami_class_code(nbytes));
+	void *object;
 
-		if (LOAMI_LIKELY(object != NULL))
-			return object;
-	}
+	if (LOAMI_LIKELY(nbytes <= heap->small_max) && LOAMI_LIKELY(pop(heap, loami_class_code(nbytes), &object)))
+		return object;
 	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, false, NULL);
 }
 
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)
 {
-	if (LOAMI_LIKELY(nbytes <= heap->small_max)) {
-		void *object = pop(heap, loami_class_code(nbytes));
+	void *object;
 
-		if (LOAMI_LIKELY(object != NULL))
-			return object;
-	}
+	if (LOAMI_LIKELY(nbytes <= heap->small_max) && LOAMI_LIKELY(pop(heap, loami_class_code(nbytes), &object)))
+		return object;
 	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, false, site);
+}
+
+/* Out of line, so that the fast path saves no register. */
+static __attribute__((noinline)) void *alloc_class_slow(struct loam_heap *heap, size_t code)
+{
+	return alloc_general(heap, heap->sizes[code - LOAMI_LIVE].nbytes, LOAM_HEAP_MIN_ALIGN, false, NULL);
+}
+
+void *loam_heap_alloc_class(struct loam_heap *heap, size_t code)
+{
+	void *object;
+
+	if (LOAMI_LIKELY(pop(heap, code, &object)))
+		return object;
+	return alloc_class_slow(heap, code);
 }
 
 void *loam_heap_alloc_zeroed(struct loam_heap *heap, size_t nbytes)
 {
-	if (LOAMI_LIKELY(nbytes <= heap->small_max)) {
-		void *object = pop(heap, loami_class_code(nbytes));
+	void *object;
 
-		if (LOAMI_LIKELY(object != NULL))
-			return memset(object, 0, nbytes);
-	}
+	if (LOAMI_LIKELY(nbytes <= heap->small_max) && LOAMI_LIKELY(pop(heap, loami_class_code(nbytes), &object)))
+		return memset(object, 0, nbytes);
 	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, true, NULL);
 }
 
@@ -251,35 +275,37 @@ enum loam_status loam_heap_last_failure(const struct loam_heap *heap)
 
 void loam_heap_free(struct loam_heap *heap, void *object)
 {
-	uint8_t *state = fast_state(heap, object);
+	uintptr_t granule = granule_of(heap, object);
 
-	if (LOAMI_LIKELY(state != NULL) && LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
-		return;
+	if (LOAMI_LIKELY(region_of(granule) < heap->nregions)) {
+		uint8_t *state = state_of(heap, granule);
+
+		if (LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
+			return;
+	}
 	free_general(heap, object, "free", NULL);
 }
 
 void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site)
 {
-	uint8_t *state = fast_state(heap, object);
+	uintptr_t granule = granule_of(heap, object);
 
-	if (LOAMI_LIKELY(state != NULL) && LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
-		return;
+	if (LOAMI_LIKELY(region_of(granule) < heap->nregions)) {
+		uint8_t *state = state_of(heap, granule);
+
+		if (LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
+			return;
+	}
 	free_general(heap, object, "free", site);
 }
 
-void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
+static __attribute__((noinline)) void free_sized_slow(struct loam_heap *heap, void *object, size_t nbytes)
 {
-	uint8_t *state = fast_state(heap, object);
+	uint8_t *state;
 	size_t usable;
 
 	if (!object)
 		return;
-	if (LOAMI_LIKELY(state != NULL && nbytes <= heap->small_max)) {
-		unsigned int code = loami_class_code(nbytes);
-
-		if (LOAMI_LIKELY(loami_load_relaxed(state) == code) && LOAMI_LIKELY(push(heap, object, state, code)))
-			return;
-	}
 	usable = size_of(heap, object, "sized free", NULL);
 	state = live_state(heap, object);
 	if (state ? nbytes > LOAM_HEAP_SMALL_MAX || loami_load_relaxed(state) != loami_class_code(nbytes)
@@ -288,6 +314,20 @@ void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
 			     (unsigned long)(uintptr_t)object,
 			     state ? loami_cache_of(heap, loami_load_relaxed(state))->name : "large", nbytes, usable);
 	free_general(heap, object, "sized free", NULL);
+}
+
+void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
+{
+	uintptr_t granule = granule_of(heap, object);
+
+	if (LOAMI_LIKELY(region_of(granule) < heap->nregions && nbytes <= heap->small_max)) {
+		uint8_t *state = state_of(heap, granule);
+		unsigned int code = loami_class_code(nbytes);
+
+		if (LOAMI_LIKELY(loami_load_relaxed(state) == code) && LOAMI_LIKELY(push(heap, object, state, code)))
+			return;
+	}
+	free_sized_slow(heap, object, nbytes);
 }
 
 void *loam_heap_realloc(struct loam_heap *heap, void *object, size_t nbytes)
@@ -335,36 +375,42 @@ void loam_heap_free_bulk(struct loam_heap *heap, void *const *objects, size_t n)
 
 /* ---- typed caches: the same, with the class known ------------------------------------------------------------------------------------------ */
 
-void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site)
+static __attribute__((noinline)) void *cache_alloc_slow(struct loam_heap_cache *cache,
+							const struct loam_call_site *site)
 {
-	struct loam_heap *heap = cache->heap;
 	void *object;
 
-	if (LOAMI_LIKELY(heap->small_max != 0)) {
-		object = pop(heap, cache->code);
-		if (LOAMI_LIKELY(object != NULL))
-			return object;
-	}
 	LOAMI_NOT_FROM_NMI();
 	object = loami_alloc_slow(cache);
 	if (object)
-		note_alloc(heap, object, site);
+		note_alloc(cache->heap, object, site);
 	return object;
+}
+
+void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site)
+{
+	void *object;
+
+	if (LOAMI_LIKELY(pop(cache->heap, cache->code, &object)))
+		return object;
+	return cache_alloc_slow(cache, site);
 }
 
 void *loam_heap_cache_alloc(struct loam_heap_cache *cache)
 {
-	return loam_heap_cache_alloc_at(cache, NULL);
+	void *object;
+
+	if (LOAMI_LIKELY(pop(cache->heap, cache->code, &object)))
+		return object;
+	return cache_alloc_slow(cache, NULL);
 }
 
-void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site)
+static __attribute__((noinline)) void cache_free_slow(struct loam_heap_cache *cache, void *object,
+						      const struct loam_call_site *site)
 {
 	struct loam_heap *heap = cache->heap;
-	uint8_t *state = fast_state(heap, object);
+	uint8_t *state;
 
-	if (LOAMI_LIKELY(state != NULL && loami_load_relaxed(state) == cache->code) &&
-	    LOAMI_LIKELY(push(heap, object, state, cache->code)))
-		return;
 	if (!object)
 		return;
 	state = live_state(heap, object);
@@ -377,7 +423,26 @@ void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const 
 	free_general(heap, object, "free", site);
 }
 
+static inline __attribute__((always_inline)) bool cache_free(struct loam_heap_cache *cache, void *object)
+{
+	struct loam_heap *heap = cache->heap;
+	uintptr_t granule = granule_of(heap, object);
+	uint8_t *state;
+
+	if (LOAMI_UNLIKELY(region_of(granule) >= heap->nregions))
+		return false;
+	state = state_of(heap, granule);
+	return LOAMI_LIKELY(loami_load_relaxed(state) == cache->code) && push(heap, object, state, cache->code);
+}
+
 void loam_heap_cache_free(struct loam_heap_cache *cache, void *object)
 {
-	loam_heap_cache_free_at(cache, object, NULL);
+	if (LOAMI_UNLIKELY(!cache_free(cache, object)))
+		cache_free_slow(cache, object, NULL);
+}
+
+void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site)
+{
+	if (LOAMI_UNLIKELY(!cache_free(cache, object)))
+		cache_free_slow(cache, object, site);
 }

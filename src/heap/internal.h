@@ -86,20 +86,30 @@ struct loami_stock {
 
 /* Only its CPU touches it, with @busy set; at rest anybody may read. A top that points at @wall is both empty and full. */
 struct loami_heap_cpu {
-	struct loami_entry below; /* entry -1 of the wall: {NULL, &live} */
-	struct loami_entry wall;  /* {LOAMI_WALL, NULL} */
-	uint8_t busy;
-	uint8_t live;   /* a byte that says live */
-	uint32_t drain; /* (a) another CPU asks for what is parked here */
 	struct loami_entry *top[LOAM_HEAP_CODES];
+	struct loami_entry below; /* entry -1 of the wall: {NULL, &live} */
+	struct loami_entry wall;  /* {LOAMI_WALL, &live} */
+	uint8_t busy;             /* where the heap tracks, always: there is no fast path then */
+	uint8_t inside;           /* what is busy there instead */
+	uint8_t live;             /* a byte that says live */
+	uint32_t drain;           /* (a) another CPU asks for what is parked here */
 	uint64_t allocs[LOAM_HEAP_CODES];
 	struct loami_stock stock[LOAM_HEAP_CODES];
 };
 #define LOAMI_CPU_STRIDE ((sizeof(struct loami_heap_cpu) + LOAM_CPU_ALIGN - 1) / LOAM_CPU_ALIGN * LOAM_CPU_ALIGN)
 
+_Static_assert(LOAMI_CPU_STRIDE *LOAM_CPUS_MAX <= UINT32_MAX, "all CPUs' parts lie within 32 bits of an offset");
+
 static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap, unsigned int cpu)
 {
-	return (struct loami_heap_cpu *)(void *)((char *)heap->cpus + (size_t)cpu * LOAMI_CPU_STRIDE);
+	/* 32 bits suffice, and save an instruction where a kernel's CPU number is a word of memory. */
+	return (struct loami_heap_cpu *)(void *)((char *)heap->cpus + (uint32_t)(cpu * (uint32_t)LOAMI_CPU_STRIDE));
+}
+
+/* What must be set around everything that touches a CPU's part. */
+static inline uint8_t *loami_cpu_busy(const struct loam_heap *heap, struct loami_heap_cpu *cpu)
+{
+	return heap->track ? &cpu->inside : &cpu->busy;
 }
 
 /* The owner's part of a slot: next, prev and this. In the head frame of a slab next and prev link it into its cache's list. */

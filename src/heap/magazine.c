@@ -26,6 +26,7 @@ void loami_cpu_init(struct loam_heap *heap, unsigned int index)
 {
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
+	cpu->busy = heap->track;
 	cpu->live = LOAMI_LIVE;
 	cpu->below = (struct loami_entry){NULL, &cpu->live};
 	cpu->wall = (struct loami_entry){LOAMI_WALL, &cpu->live};
@@ -321,12 +322,12 @@ static enum outcome take_one(struct loam_heap_cache *cache, struct loami_entry *
 	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, pin.cpu);
 	enum outcome outcome;
 
-	if (loami_busy_enter(&cpu->busy)) {
+	if (loami_busy_enter(loami_cpu_busy(cache->heap, cpu))) {
 		answer_drain(cache->heap, cpu, pin.cpu);
 		outcome = refill(cpu, cache, out);
 		if (outcome == GOT)
 			cpu->allocs[cache->code]++;
-		loami_busy_leave(&cpu->busy);
+		loami_busy_leave(loami_cpu_busy(cache->heap, cpu));
 	} else {
 		outcome = shared_take(cache, out);
 	}
@@ -368,10 +369,10 @@ void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *en
 	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, pin.cpu);
 	void *bad;
 
-	if (loami_busy_enter(&cpu->busy)) {
+	if (loami_busy_enter(loami_cpu_busy(cache->heap, cpu))) {
 		answer_drain(cache->heap, cpu, pin.cpu);
 		bad = park(cpu, cache, entry);
-		loami_busy_leave(&cpu->busy);
+		loami_busy_leave(loami_cpu_busy(cache->heap, cpu));
 	} else {
 		bad = put_entries(cache, entry, 1);
 	}

@@ -99,16 +99,13 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 	for (uint32_t region = 0; region < heap->nregions; region++)
 		loami_region_forget(heap, region);
 	heap->ram_frames = ram_frames;
+	heap->track = config->track;
 	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
 		loami_cpu_init(heap, cpu);
 	loami_classes_init(heap, ram_frames);
-	heap->track = config->track;
 	heap->vm = config->vm;
 	heap->vm_owner = (struct loam_call_site){.file = "heap", .function = "loam_heap_alloc"};
-	if (!heap->track) {
-		heap->small_max = LOAM_HEAP_SMALL_MAX;
-		heap->fast_regions = heap->nregions;
-	}
+	heap->small_max = LOAM_HEAP_SMALL_MAX;
 }
 
 static enum loam_status make(struct loam_heap *heap, const struct loam_heap_config *config, void *metadata,

@@ -48,9 +48,9 @@ size_t loam_heap_trim(struct loam_heap *heap)
 	before = held(heap);
 	pin = loam_port_pin();
 	cpu = loami_heap_cpu(heap, pin.cpu);
-	if (loami_busy_enter(&cpu->busy)) {
+	if (loami_busy_enter(loami_cpu_busy(heap, cpu))) {
 		loami_cpu_flush(heap, pin.cpu);
-		loami_busy_leave(&cpu->busy);
+		loami_busy_leave(loami_cpu_busy(heap, cpu));
 	}
 	for (unsigned int i = 0; i < heap->ncpus; i++)
 		if (i != pin.cpu)
