@@ -279,7 +279,7 @@ TEST(inspect_leaks_are_found_by_call_site)
 	CHECK(inspect_contains(said, "leaks: allocated since the mark and still alive\n"
 				     "         1 x         5000 bytes  kernel/net/socket.c:7\n"
 				     "         4 x          512 bytes  kernel/fs/inode.c:41 (read_inode)\n"
-				     "=        5 x         5512 bytes  (5.3 KiB)\n"));
+				     "=        5 x         5512 bytes  (5.4 KiB)\n"));
 	for (size_t i = 0; i < 4; i++)
 		loam_heap_free(whole.heap, leaked[i]);
 	loam_heap_free(whole.heap, before);
