@@ -27,6 +27,7 @@ static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, ui
 		if (LOAMI_LIKELY(*top->state < LOAMI_LIVE)) {
 			*object = top->object;
 			*top->state = (uint8_t)code;
+			LOAMI_POINT();
 			cpu->top[code] = top;
 			cpu->allocs[code]++;
 			BUSY_LEAVE(cpu);
@@ -50,6 +51,7 @@ static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, v
 
 		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
 			*state = LOAMI_CACHED;
+			LOAMI_POINT();
 			top->object = object;
 			top->state = state;
 			cpu->top[code] = top + 1;

@@ -36,26 +36,33 @@ static size_t given_back(uint64_t before, uint64_t after)
 	return before > after ? (size_t)(before - after) * LOAM_PAGE_SIZE : 0;
 }
 
+/* What this CPU has parked. Return: the CPU. */
+static unsigned int flush_here(struct loam_heap *heap)
+{
+	struct loam_pin pin = loam_port_pin();
+	uint8_t *busy = loami_cpu_busy(heap, loami_heap_cpu(heap, pin.cpu));
+
+	if (loami_busy_enter(busy)) {
+		loami_cpu_flush(heap, pin.cpu);
+		loami_busy_leave(busy);
+	}
+	loam_port_unpin(pin);
+	return pin.cpu;
+}
+
 size_t loam_heap_trim(struct loam_heap *heap)
 {
-	struct loami_heap_cpu *cpu;
-	struct loam_pin pin;
+	unsigned int here;
 	uint64_t before;
 
 	LOAMI_NOT_FROM_NMI();
 	if (!loami_heap_ready(heap))
 		return 0;
 	before = held(heap);
-	pin = loam_port_pin();
-	cpu = loami_heap_cpu(heap, pin.cpu);
-	if (loami_busy_enter(loami_cpu_busy(heap, cpu))) {
-		loami_cpu_flush(heap, pin.cpu);
-		loami_busy_leave(loami_cpu_busy(heap, cpu));
-	}
-	for (unsigned int i = 0; i < heap->ncpus; i++)
-		if (i != pin.cpu)
-			loami_store_relaxed(&loami_heap_cpu(heap, i)->drain, 1);
-	loam_port_unpin(pin);
+	here = flush_here(heap);
+	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
+		if (cpu != here)
+			loami_store_relaxed(&loami_heap_cpu(heap, cpu)->drain, 1);
 	trim_slabs(heap);
 	(void)loami_regions_trim(heap);
 	return given_back(before, held(heap));
@@ -63,14 +70,17 @@ size_t loam_heap_trim(struct loam_heap *heap)
 
 size_t loam_heap_drain(struct loam_heap *heap)
 {
+	unsigned int here;
 	uint64_t before;
 
 	LOAMI_TASK_ONLY();
 	if (!loami_heap_ready(heap))
 		return 0;
 	before = held(heap);
+	here = flush_here(heap);
 	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
-		loami_cpu_flush(heap, cpu);
+		if (cpu != here)
+			loami_cpu_flush(heap, cpu);
 	trim_slabs(heap);
 	(void)loami_regions_trim(heap);
 	return given_back(before, held(heap));

@@ -1,0 +1,305 @@
+/* tests/fault/heap.c: the heap while interrupts land everywhere, and while memory runs out everywhere. */
+#include "../unit/heap/heap_rig.h"
+
+#include <base/fail.h>
+#include <host.h>
+
+enum { HELD = 200 };
+
+struct scene {
+	struct heap_rig rig;
+	struct loam_heap_cache *cache;
+	void *held[HELD];
+	void *left; /* by an interrupt, for the next one to free */
+	uint64_t used;
+	unsigned int wrong;
+};
+
+static void scene_make(struct scene *scene, bool track)
+{
+	struct loam_cache_config config = {.name = "scene", .nbytes = 100};
+
+	*scene = (struct scene){.rig = heap_rig_make(1024, 1, track)};
+	CHECK_OK(loam_heap_cache_create(scene->rig.heap, &config, &scene->cache));
+}
+
+static void scene_end(struct scene *scene)
+{
+	loam_heap_free(scene->rig.heap, scene->left);
+	CHECK_EQ(scene->wrong, 0);
+	CHECK_OK(loam_heap_cache_destroy(scene->rig.heap, scene->cache));
+	heap_rig_end(&scene->rig);
+}
+
+/* An interrupt handler that uses the heap like any: an object that lives within it, one that outlives it, one of an earlier handler's freed. */
+static void handler(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	void *here = loam_heap_alloc(heap, 64), *stays = loam_heap_alloc(heap, 64), *left;
+
+	if (!here || !stays || here == stays) {
+		scene->wrong++;
+		return;
+	}
+	heap_rig_fill(here, 64, 1);
+	heap_rig_fill(stays, 64, 2);
+	left = scene->left;
+	scene->left = stays;
+	if (left && !heap_rig_filled(left, 64, 2))
+		scene->wrong++;
+	loam_heap_free(heap, left);
+	if (!heap_rig_filled(here, 64, 1))
+		scene->wrong++;
+	loam_heap_free(heap, here);
+}
+
+/* ---- interrupts at every point, nested twice -------------------------------------------------------------------------------------- */
+
+static bool at_rest(struct scene *scene)
+{
+	unsigned long irq = loam_port_irq_save();
+	bool fine = scene->wrong == 0 && loam_heap_check(scene->rig.heap) == LOAM_OK;
+
+	loam_port_irq_restore(irq);
+	return fine;
+}
+
+static bool hot(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	void *a = loam_heap_alloc(heap, 64), *b = loam_heap_alloc(heap, 64);
+
+	if (!a || !b || a == b)
+		return false;
+	heap_rig_fill(a, 64, 3);
+	heap_rig_fill(b, 64, 4);
+	loam_heap_free_sized(heap, a, 64);
+	if (!heap_rig_filled(b, 64, 4))
+		return false;
+	loam_heap_free(heap, b);
+	return at_rest(scene);
+}
+
+TEST(H2_interrupts_inside_the_fast_paths_nested_twice)
+{
+	struct scene scene;
+	uint64_t runs;
+
+	scene_make(&scene, false);
+	runs = host_each_point(hot, handler, &scene, true);
+	CHECK(runs > 300);
+	scene_end(&scene);
+}
+
+TEST(H2_interrupts_inside_a_tracking_heap_nested_twice)
+{
+	struct scene scene;
+
+	scene_make(&scene, true);
+	CHECK(host_each_point(hot, handler, &scene, true) > 300);
+	scene_end(&scene);
+}
+
+/* From nothing: a slab, a region, a magazine. And back to nothing. */
+static bool cold(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	unsigned long irq = loam_port_irq_save();
+	void *a, *b, *left = scene->left;
+
+	scene->left = NULL;
+	loam_port_irq_restore(irq);
+	loam_heap_free(heap, left);
+	(void)loam_heap_trim(heap);
+	a = loam_heap_alloc(heap, 64);
+	b = loam_heap_cache_alloc(scene->cache);
+	if (!a || !b)
+		return false;
+	heap_rig_fill(a, 64, 3);
+	loam_heap_cache_free(scene->cache, b);
+	if (!heap_rig_filled(a, 64, 3))
+		return false;
+	loam_heap_free(heap, a);
+	(void)loam_heap_trim(heap);
+	return at_rest(scene);
+}
+
+TEST(H2_interrupts_while_slabs_come_and_go)
+{
+	struct scene scene;
+
+	scene_make(&scene, false);
+	CHECK(host_each_point(cold, handler, &scene, false) > 100);
+	scene_end(&scene);
+}
+
+/* More objects than a magazine and its stock hold: exchanges with stock, depot and slabs in both directions. */
+static bool brim(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+
+	for (unsigned int i = 0; i < 40; i++) {
+		scene->held[i] = loam_heap_alloc(heap, 8192);
+		if (!scene->held[i])
+			return false;
+		heap_rig_fill(scene->held[i], 64, i);
+	}
+	for (unsigned int i = 0; i < 40; i++) {
+		if (!heap_rig_filled(scene->held[i], 64, i))
+			return false;
+		loam_heap_free(heap, scene->held[i]);
+	}
+	return at_rest(scene);
+}
+
+static void big_handler(void *context)
+{
+	struct scene *scene = context;
+	void *a = loam_heap_alloc(scene->rig.heap, 8192), *b = loam_heap_alloc(scene->rig.heap, 8192);
+
+	if (!a || !b || a == b)
+		scene->wrong++;
+	loam_heap_free(scene->rig.heap, b);
+	loam_heap_free(scene->rig.heap, a);
+}
+
+TEST(H2_interrupts_while_magazines_are_exchanged)
+{
+	struct scene scene;
+
+	scene_make(&scene, false);
+	CHECK(host_each_point(brim, big_handler, &scene, false) > 100);
+	scene_end(&scene);
+}
+
+static bool large(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	void *object = loam_heap_alloc(heap, 70000), *grown;
+
+	if (!object)
+		return false;
+	heap_rig_fill(object, 70000, 5);
+	grown = loam_heap_realloc(heap, object, 100000);
+	if (!grown || !heap_rig_filled(grown, 70000, 5))
+		return false;
+	loam_heap_free(heap, grown);
+	return at_rest(scene);
+}
+
+static void large_handler(void *context)
+{
+	struct scene *scene = context;
+	void *object = loam_heap_alloc(scene->rig.heap, 50000);
+
+	if (!object)
+		scene->wrong++;
+	loam_heap_free(scene->rig.heap, object);
+}
+
+TEST(H2_interrupts_around_large_objects_nested_twice)
+{
+	struct scene scene;
+
+	scene_make(&scene, false);
+	CHECK(host_each_point(large, large_handler, &scene, false) > 10);
+	scene_end(&scene);
+}
+
+/* ---- memory that is not to be had ----------------------------------------------------------------------------------------------------- */
+
+/* Everything the heap does, taking NULL for an answer. At the end nothing is left behind. */
+static bool everything(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	struct loam_cache_config config = {.name = "typed", .nbytes = 300};
+	struct loam_heap_cache *cache = NULL;
+	struct loam_heap_stats stats;
+	void *typed[8] = {0};
+
+	for (unsigned int i = 0; i < HELD; i++)
+		scene->held[i] = loam_heap_alloc(heap, i % 9 == 0 ? 40000 : 16u << (i % 8));
+	if (loam_heap_cache_create(heap, &config, &cache) == LOAM_OK)
+		for (unsigned int i = 0; i < 8; i++)
+			typed[i] = loam_heap_cache_alloc(cache);
+	for (unsigned int i = 0; i < HELD; i += 7) {
+		void *moved = loam_heap_realloc(heap, scene->held[i], 3000);
+
+		if (moved)
+			scene->held[i] = moved;
+	}
+	for (unsigned int i = 0; i < 8; i++)
+		if (cache)
+			loam_heap_cache_free(cache, typed[i]);
+	if (cache && loam_heap_cache_destroy(heap, cache) != LOAM_OK)
+		return false;
+	for (unsigned int i = 0; i < HELD; i++)
+		loam_heap_free(heap, scene->held[i]);
+	if (loam_heap_check(heap) != LOAM_OK)
+		return false;
+	loam_heap_read_stats(heap, &stats);
+	(void)loam_heap_drain(heap);
+	return stats.used_bytes == 0 && loam_heap_check(heap) == LOAM_OK &&
+	       heap_rig_used(scene->rig.rig) == scene->used;
+}
+
+static uint64_t fail_everything(bool track, unsigned int kind)
+{
+	struct scene scene = {.rig = heap_rig_make(2048, 1, track)};
+	uint64_t points;
+
+	scene.used = heap_rig_used(scene.rig.rig);
+	points = host_fail_each(kind, everything, &scene);
+	heap_rig_end(&scene.rig);
+	return points;
+}
+
+TEST(H1_every_failure_point_once_and_for_good)
+{
+	CHECK(fail_everything(false, HOST_FAIL_ANY) > 20);
+}
+
+TEST(H1_every_failure_point_of_a_tracking_heap)
+{
+	CHECK(fail_everything(true, HOST_FAIL_ANY) > 20);
+}
+
+struct making {
+	struct rig *rig;
+	uint64_t used;
+};
+
+static struct loam_heap made;
+
+static bool make_heap(void *context)
+{
+	struct making *making = context;
+	struct loam_heap_config config = {.frames = making->rig->frames, .ncpus = 1};
+	enum loam_status status;
+
+	made = (struct loam_heap){0};
+	status = loam_heap_init(&made, &config, NULL, 0);
+	if (status == LOAM_OK) {
+		/* There is no way back from a heap that is made: a rig for each. */
+		rig_destroy(making->rig);
+		making->rig = rig_create(&(struct rig_config){.npages = 1024});
+		return true;
+	}
+	return status == LOAM_ERR_NO_METADATA && heap_rig_used(making->rig) == making->used &&
+	       loam_heap_alloc(&made, 16) == NULL;
+}
+
+TEST(H3_an_init_that_fails_leaves_nothing_and_can_be_tried_again)
+{
+	struct making making = {.rig = rig_create(&(struct rig_config){.npages = 1024})};
+
+	making.used = heap_rig_used(making.rig);
+	CHECK(host_fail_each(LOAMI_FAIL_METADATA, make_heap, &making) >= 4);
+	rig_destroy(making.rig);
+}
