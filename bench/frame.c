@@ -23,7 +23,8 @@ struct machine {
 	struct buddy buddy;
 	bool is_buddy;
 	uint64_t n; /* frames it has */
-	loam_pfn *held;
+	uint32_t *held;  /* pfns */
+	loam_pfn *batch; /* the same, as free_batch() takes them */
 	uint32_t *held_buddy;
 	uint64_t nheld;
 	unsigned int order;
@@ -46,8 +47,9 @@ static void machine_make(struct machine *machine, uint64_t gib, unsigned int ncp
 	if (loam_frames_init(&machine->frames, &config, reference_memory(machine->metadata), machine->metadata) != LOAM_OK)
 		abort();
 	machine->n = gib * GIB_FRAMES;
-	machine->held = reference_memory(machine->n * sizeof(loam_pfn));
-	memset(machine->held, 0, machine->n * sizeof(loam_pfn));
+	machine->held = reference_memory(machine->n * sizeof(uint32_t));
+	memset(machine->held, 0, machine->n * sizeof(uint32_t));
+	machine->batch = reference_memory(machine->n * sizeof(loam_pfn));
 	machine->seed = 1;
 }
 
@@ -89,13 +91,13 @@ static void buddy_pair(void *context, uint64_t n)
 	}
 }
 
-static void burst_of(struct machine *m, loam_pfn *held, unsigned int size, uint64_t n)
+static void burst_of(struct machine *m, uint32_t *held, unsigned int size, uint64_t n)
 {
 	unsigned int order = m->order;
 
 	for (uint64_t done = 0; done < n; done += size) {
 		for (unsigned int i = 0; i < size; i++)
-			held[i] = loam_frame_alloc(&m->frames, order, &plain);
+			held[i] = (uint32_t)loam_frame_alloc(&m->frames, order, &plain);
 		for (unsigned int i = 0; i < size; i++)
 			loam_frame_free(&m->frames, held[i], order);
 	}
@@ -159,8 +161,8 @@ static void take_all(void *context, uint64_t n)
 
 	(void)n;
 	m->nheld = 0;
-	while (m->nheld < m->n && (m->held[m->nheld] = loam_frame_alloc(&m->frames, 0, &plain)) != LOAM_PFN_NONE)
-		m->nheld++;
+	for (loam_pfn pfn; m->nheld < m->n && (pfn = loam_frame_alloc(&m->frames, 0, &plain)) != LOAM_PFN_NONE;)
+		m->held[m->nheld++] = (uint32_t)pfn;
 }
 static void give_all(void *context, uint64_t n)
 {
@@ -176,7 +178,7 @@ static void give_batch(void *context, uint64_t n)
 	struct machine *m = context;
 
 	(void)n;
-	loam_frame_free_batch(&m->frames, m->held, m->nheld);
+	loam_frame_free_batch(&m->frames, m->batch, m->nheld);
 	m->nheld = 0;
 }
 static void prepare_full(void *context)
@@ -190,11 +192,13 @@ static void prepare_shuffled(void *context)
 	take_all(m, 0);
 	for (uint64_t i = m->nheld; i > 1; i--) {
 		uint64_t k = bench_random(&m->seed) % i;
-		loam_pfn x = m->held[i - 1];
+		uint32_t x = m->held[i - 1];
 
 		m->held[i - 1] = m->held[k];
 		m->held[k] = x;
 	}
+	for (uint64_t i = 0; i < m->nheld; i++)
+		m->batch[i] = m->held[i];
 }
 static void clean_up(void *context)
 {
@@ -250,7 +254,7 @@ static void churn(void *context, uint64_t n)
 		uint64_t k = bench_random(&m->seed) % m->nheld;
 
 		loam_frame_free(&m->frames, m->held[k], 0);
-		m->held[k] = loam_frame_alloc(&m->frames, 0, &plain);
+		m->held[k] = (uint32_t)loam_frame_alloc(&m->frames, 0, &plain);
 	}
 }
 static void buddy_churn(void *context, uint64_t n)

@@ -98,6 +98,7 @@ struct loam_frames_config {
 
 /* Private to the frame layer; they live in the metadata. */
 struct loami_frame_section;
+struct loami_frame_number;
 struct loami_frame_chunk;
 struct loami_frame_domain;
 struct loami_frame_cpu;
@@ -108,13 +109,12 @@ struct loam_shrinker;
  * Fields without a key are written by init alone. (h) by hot-add too, under @policy, published with release. (p) guarded by @policy. (a) atomic.
  */
 struct loam_frames {
-	struct loami_frame_section *sections; /* (h) 128 MiB each, with the slots of their frames; by number, from 1 */
-	uint32_t *section_numbers;            /* (h) by (pfn - first_pfn) >> 15; 0: no frames there */
-	uint64_t nsections;                   /* entries of section_numbers */
+	struct loami_frame_section *sections; /* (h) 16 MiB each: where the slots are; by (pfn - first_pfn) >> 12 */
+	uint64_t nsections;
 	loam_pfn first_pfn;
-	uint32_t sections_used; /* (h) */
-	uint32_t sections_max;
-	struct loami_frame_chunk **cells; /* (h) by section and cell: the first chunk there */
+	struct loami_frame_number *numbers; /* (h) sections with RAM, in the order they were found, from 1 */
+	uint32_t numbers_used;              /* (h) */
+	uint32_t numbers_max;
 	struct loami_frame_chunk *lowest; /* (h) chunks in order of address */
 	uint64_t *tops;                   /* the domains' bitmaps */
 	struct loami_frame_cpu *cpus;
@@ -129,8 +129,7 @@ struct loam_frames {
 	unsigned int nzones;
 	unsigned int nnodes;
 	unsigned int cell_order;
-	unsigned int cell_shift; /* cell_order, at most a section's */
-	uint32_t ready;          /* (a) */
+	uint32_t ready; /* (a) */
 	bool hardened;
 	uint8_t search[LOAM_NODES_MAX][LOAM_ZONES_MAX * LOAM_NODES_MAX]; /* domains in the order a node tries them */
 	struct loam_zone_config zones[LOAM_ZONES_MAX];
@@ -149,6 +148,7 @@ struct loam_frames {
 	uint64_t range_back;  /* (a) */
 	uint64_t range_failures;               /* (a) */
 	uint64_t failures[LOAM_ORDER_MAX + 1]; /* (a) */
+	uint32_t specials;                     /* (a) 1 since the first frame with hooks or poison */
 	uint32_t saturation_said;              /* (a) */
 	uint64_t zone_low[LOAM_ZONES_MAX];     /* (a) frames */
 	uint64_t zone_min[LOAM_ZONES_MAX];     /* (a) */
@@ -173,13 +173,13 @@ enum loam_frame_purpose {
  * @node: 1 + the preferred node; 0 for the CPU's own.
  */
 struct loam_frame_opts {
-	enum loam_frame_purpose purpose;
-	uint32_t custom_flags; /* for LOAM_PURPOSE_CUSTOM */
-	bool uninitialized;    /* the caller overwrites all of it before anybody reads it */
-	bool no_reclaim;       /* do not call shrinkers: the caller is one, or holds locks they take */
-	bool use_reserve;      /* may dip below the low-memory reserve: the caller is about to free memory */
+	bool uninitialized; /* the caller overwrites all of it before anybody reads it */
 	uint8_t zone_limit;
 	uint8_t node;
+	bool no_reclaim; /* do not call shrinkers: the caller is one, or holds locks they take */
+	enum loam_frame_purpose purpose;
+	uint32_t custom_flags; /* read for LOAM_PURPOSE_CUSTOM only */
+	bool use_reserve;      /* may dip below the low-memory reserve: the caller is about to free memory */
 };
 
 /* Bytes of the slot array for @ram_bytes of RAM: ceil(ram_bytes / 4096) * 64 (SPEC F2). */

@@ -6,18 +6,23 @@
  */
 #include "internal.h"
 
+static const uint32_t flags_by_type[TYPE_COUNT] = {
+	[TYPE_UNMOVABLE] = LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED,
+	[TYPE_MOVABLE] = LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE,
+};
+
 static uint32_t purpose_flags(const struct loam_frame_opts *opts)
 {
 	switch (opts->purpose) {
 	case LOAM_PURPOSE_USER:
-		return LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE;
+		return flags_by_type[TYPE_MOVABLE];
 	case LOAM_PURPOSE_CUSTOM:
 		return opts->custom_flags | LOAM_FRAME_ALLOCATED;
 	case LOAM_PURPOSE_KERNEL:
 	case LOAM_PURPOSE_PAGE_TABLE:
 		break;
 	}
-	return LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED;
+	return flags_by_type[TYPE_UNMOVABLE];
 }
 
 enum loam_status loami_frame_decode(const struct loam_frames *frames, const struct loam_frame_opts *opts,
@@ -30,8 +35,8 @@ enum loam_status loami_frame_decode(const struct loam_frames *frames, const stru
 	if (!opts)
 		opts = &defaults;
 	if ((unsigned int)opts->purpose > LOAM_PURPOSE_CUSTOM ||
-	    (opts->purpose != LOAM_PURPOSE_CUSTOM && opts->custom_flags != 0) ||
-	    (opts->custom_flags & (LOAM_FRAME_FREE | LOAM_FRAME_POISONED)) != 0)
+	    (opts->purpose == LOAM_PURPOSE_CUSTOM &&
+	     (opts->custom_flags & (LOAM_FRAME_FREE | LOAM_FRAME_POISONED)) != 0))
 		return LOAM_ERR_INVALID;
 	if (opts->zone_limit > frames->nzones)
 		return LOAM_ERR_ZONE;
@@ -41,6 +46,7 @@ enum loam_status loami_frame_decode(const struct loam_frames *frames, const stru
 	want->type = (want->flags & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
 	want->zones = opts->zone_limit != 0 ? opts->zone_limit : (uint8_t)frames->nzones;
 	want->node = opts->node;
+	want->zeroed = false;
 	want->zero = !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE;
 	want->reclaim = !opts->no_reclaim;
 	want->reserve = opts->use_reserve;
@@ -76,7 +82,7 @@ void loami_frame_corrupt(loam_pfn pfn, uint32_t refcount)
 		(unsigned long long)loam_frame_address(pfn), refcount);
 }
 
-/* Of a block that comes out of the free memory with poison in it: the poisoned frames go into quarantine, the others back. */
+/* Of a claimed block with poison in it: the poisoned frames go into quarantine, the others back. */
 static void sift(struct loam_frames *frames, loam_pfn first, unsigned int order)
 {
 	for (loam_pfn pfn = first; pfn < first + (UINT64_C(1) << order); pfn++) {
@@ -86,27 +92,24 @@ static void sift(struct loam_frames *frames, loam_pfn first, unsigned int order)
 			loami_store_release(&slot->refcount, REF_CLAIMED);
 			loami_frame_quarantine(frames, pfn, 1);
 		} else {
-			loami_store_release(&slot->refcount, REF_UNUSED);
+			loami_frame_unclaim(slot);
 			loami_blocks_put(frames, pfn, 1);
 		}
 	}
 }
 
-/* A claimed block that is as it should be. A free frame may have been poisoned, or been given hooks by a former owner who came late. */
-static bool is_sound(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order)
+/* Is a claimed block as it should be? A free frame may have been poisoned, or been given hooks by a former owner who came late. */
+static bool is_sound(struct loam_frames *frames, loam_pfn first, unsigned int order)
 {
-	if (LOAMI_UNLIKELY((loami_load_relaxed(&slot->guard) | loami_load_relaxed(&slot->vtable)) != 0)) {
-		loami_store_relaxed(&slot->vtable, 0);
-		if ((loami_fetch_and(&slot->guard, LOAM_GUARD_POISONED) & LOAM_GUARD_POISONED) != 0) {
-			sift(frames, first, order);
-			return false;
-		}
-	}
-	if (order != 0 && loami_frame_is_special(frames, first, UINT64_C(1) << order) &&
-	    loam_frame_block_is_poisoned(frames, first, order)) {
+	uint64_t n = UINT64_C(1) << order;
+
+	if (LOAMI_LIKELY(loami_load_relaxed(&frames->specials) == 0) || !loami_frame_is_special(frames, first, n))
+		return true;
+	if (loam_frame_block_is_poisoned(frames, first, order)) {
 		sift(frames, first, order);
 		return false;
 	}
+	loami_frame_reset_special(frames, first, n);
 	return true;
 }
 
@@ -115,76 +118,81 @@ bool loami_frame_claim(struct loam_frames *frames, loam_pfn first, unsigned int 
 	struct loam_slot *slot = loami_slot_of(frames, first);
 	uint64_t *word = loami_slot_word(slot), seen = loami_load_relaxed(word);
 
-	if (LOAMI_UNLIKELY(loami_word_ref(seen) != REF_UNUSED ||
-			   !loami_cas(word, &seen, loami_word_make(REF_CLAIMED, loami_word_gen(seen) + 1))))
+	if (LOAMI_UNLIKELY(loami_word_ref(seen) != REF_UNUSED || !loami_cas(word, &seen, loami_word_claimed(seen))))
 		loami_frame_corrupt(first, loami_word_ref(seen));
-	return is_sound(frames, slot, first, order);
+	return is_sound(frames, first, order);
 }
 
-static inline void publish(const struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
-			   uint32_t flags, bool zero, unsigned int cpu)
+static void publish(const struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
+		    uint32_t flags, bool zero, unsigned int cpu)
 {
-	/* Most frames live many lives at one order: a store less, and a free soon after may read order and state together. */
+	uint64_t *word = loami_slot_word(slot);
+
 	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->order) != order))
 		loami_store_relaxed(&slot->order, (uint8_t)order);
-	loami_store_relaxed(&slot->aux, cpu & 0xffff);
+	loami_store_relaxed(&slot->aux, cpu);
 	loami_store_release(&slot->flags, flags);
 	if (zero)
 		__builtin_memset((void *)((uintptr_t)loam_frame_address(first) + frames->direct_map), 0,
 				 LOAM_PAGE_SIZE << order);
 	/* The whole word, so that a free soon after reads what one store wrote. Nobody else changes it while the frame is claimed. */
-	loami_store_release(loami_slot_word(slot),
-			    (loami_load_relaxed(loami_slot_word(slot)) & ~UINT64_C(0xffffffff)) | 1);
+	loami_store_release(word, loami_word_make(1, loami_word_gen(loami_load_relaxed(word)) + 1));
 }
 
 void loami_frame_publish(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
 			 const struct loami_frame_want *want)
 {
-	publish(frames, slot, first, order, want->flags, want->zero, loam_port_cpu());
+	publish(frames, slot, first, order, want->flags, want->zero && !want->zeroed, loam_port_cpu());
+}
+
+/* One look at everything this CPU and the blocks have. */
+static bool take_once(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want, bool parked,
+		      loam_pfn *first)
+{
+	while (parked && loami_cpu_take(frames, order, want, true, first))
+		if (is_sound(frames, *first, order))
+			return true;
+	want->zeroed = false;
+	while ((*first = loami_blocks_take(frames, order, want)) != LOAM_PFN_NONE) {
+		if (!loami_frame_claim(frames, *first, order))
+			continue;
+		(void)loami_fetch_add_relaxed(&frames->allocs, UINT64_C(1) << order);
+		return true;
+	}
+	return false;
 }
 
 /* A block from wherever it can be had, claimed. */
-static enum loam_status take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
+static enum loam_status take(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want,
 			     loam_pfn *first)
 {
-	bool anywhere = want->zones == frames->nzones && want->node == 0;
+	bool parked = want->zones == frames->nzones && want->node == 0;
 	unsigned int tries = 0;
+	uint64_t before;
 
+	if (parked && loami_cpu_take(frames, order, want, false, first) && is_sound(frames, *first, order))
+		return LOAM_OK;
 	loami_frame_relieve(frames, want);
-	for (;;) {
-		uint64_t before = loami_frame_moment(frames);
-		struct loam_slot *slot = anywhere ? loami_cpu_take(frames, order, want, first) : NULL;
-
-		if (slot) {
-			if (is_sound(frames, slot, *first, order))
-				return LOAM_OK;
-			continue;
-		}
-		*first = loami_blocks_take(frames, order, want);
-		if (*first != LOAM_PFN_NONE) {
-			if (!loami_frame_claim(frames, *first, order))
-				continue;
-			(void)loami_fetch_add_relaxed(&frames->allocs, UINT64_C(1) << order);
+	if (take_once(frames, order, want, parked, first))
+		return LOAM_OK;
+	do {
+		before = loami_frame_moment(frames);
+		if (take_once(frames, order, want, parked, first))
 			return LOAM_OK;
-		}
-		if (!loami_frame_look_again(frames, UINT64_C(1) << order, want, before, &tries))
-			return LOAM_ERR_NO_MEMORY;
-	}
+	} while (loami_frame_look_again(frames, UINT64_C(1) << order, want, before, &tries));
+	return LOAM_ERR_NO_MEMORY;
 }
 
-enum loam_status loam_frame_alloc_status(struct loam_frames *frames, unsigned int order,
-					 const struct loam_frame_opts *opts, loam_pfn *first)
+static enum loam_status alloc_any(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts,
+				  loam_pfn *first)
 {
 	struct loami_frame_want want;
 	enum loam_status status;
 
-	LOAMI_NOT_FROM_NMI();
 	*first = LOAM_PFN_NONE;
 	status = loami_frame_decode(frames, opts, &want);
 	if (status == LOAM_OK && order > LOAM_ORDER_MAX)
 		status = LOAM_ERR_ORDER;
-	if (status == LOAM_OK && LOAMI_FAIL(LOAMI_FAIL_FRAME))
-		status = LOAM_ERR_NO_MEMORY;
 	if (status == LOAM_OK)
 		status = take(frames, order, &want, first);
 	if (status != LOAM_OK) {
@@ -196,110 +204,150 @@ enum loam_status loam_frame_alloc_status(struct loam_frames *frames, unsigned in
 	return LOAM_OK;
 }
 
+enum loam_status loam_frame_alloc_status(struct loam_frames *frames, unsigned int order,
+					 const struct loam_frame_opts *opts, loam_pfn *first)
+{
+	LOAMI_NOT_FROM_NMI();
+	*first = LOAM_PFN_NONE;
+	if (LOAMI_FAIL(LOAMI_FAIL_FRAME)) {
+		loami_frame_failed(frames, order, UINT64_C(1) << (order & 63), LOAM_ERR_NO_MEMORY);
+		return LOAM_ERR_NO_MEMORY;
+	}
+	return alloc_any(frames, order, opts, first);
+}
+
 /* Everything but a hit in the magazine. */
 static __attribute__((noinline)) loam_pfn alloc_slow(struct loam_frames *frames, unsigned int order,
 						     const struct loam_frame_opts *opts)
 {
 	loam_pfn first;
 
-	return loam_frame_alloc_status(frames, order, opts, &first) == LOAM_OK ? first : LOAM_PFN_NONE;
+	return alloc_any(frames, order, opts, &first) == LOAM_OK ? first : LOAM_PFN_NONE;
 }
 
-/* The rare ends of a hit, out of its way. */
-static __attribute__((noinline)) loam_pfn publish_zeroed(struct loam_frames *frames, struct loam_slot *slot,
-							 loam_pfn first, uint32_t flags, unsigned int cpu)
-{
-	publish(frames, slot, first, 0, flags, true, cpu);
-	return first;
-}
+/* The first eight bytes of struct loam_frame_opts in one: uninitialized in the lowest byte, zone_limit, node, no_reclaim, purpose from bit 32. */
+_Static_assert(offsetof(struct loam_frame_opts, uninitialized) == 0 &&
+		       offsetof(struct loam_frame_opts, zone_limit) == 1 &&
+		       offsetof(struct loam_frame_opts, node) == 2 && offsetof(struct loam_frame_opts, purpose) == 4 &&
+		       sizeof(enum loam_frame_purpose) == 4 && LOAM_PURPOSE_KERNEL == 0 && LOAM_PURPOSE_USER == 2,
+	       "alloc_hit() reads these fields as one word");
+#define OPTS_HIT_MASK UINT64_C(0xfffffffd00ffffff) /* all but no_reclaim, and USER's bit of purpose */
+#define OPTS_HIT_WORD UINT64_C(1)                  /* uninitialized, any zone and node */
+#define OPTS_USER_BIT ((uint64_t)LOAM_PURPOSE_USER << 32)
 
-static __attribute__((noinline)) loam_pfn alloc_unsound(struct loam_frames *frames, struct loam_slot *slot,
-							loam_pfn first, const struct loam_frame_opts *opts)
+/* A hit turned out to be of a frame with something special about it: its slot is as claimed. */
+static __attribute__((noinline)) loam_pfn alloc_unusual(struct loam_frames *frames, loam_pfn first, unsigned int order,
+							const struct loam_frame_opts *opts)
 {
 	struct loami_frame_want want;
 
-	if (!is_sound(frames, slot, first, 0) || loami_frame_decode(frames, opts, &want) != LOAM_OK)
-		return alloc_slow(frames, 0, opts);
-	loami_frame_publish(frames, slot, first, 0, &want);
+	if (!is_sound(frames, first, order) || loami_frame_decode(frames, opts, &want) != LOAM_OK)
+		return alloc_slow(frames, order, opts);
+	loami_frame_publish(frames, loami_slot_of(frames, first), first, order, &want);
 	return first;
 }
 
-/* The hit: one frame of a usual purpose, found on top of this CPU's magazine. Anything else goes the slow way, with the cell that did not serve gone. */
-static inline loam_pfn alloc_quick(struct loam_frames *frames, const struct loam_frame_opts *opts, uint32_t flags,
-				   unsigned int type, bool zero)
+/* A hit failed on its swap: another CPU was here first, or it is neither free nor anybody's by right. */
+static __attribute__((noinline)) loam_pfn alloc_beaten(struct loam_frames *frames, uint64_t name, uint64_t seen,
+						       unsigned int order, const struct loam_frame_opts *opts)
+{
+	if (!loami_name_is_stale(name, seen))
+		loami_frame_corrupt(loami_index_pfn(frames, (uint32_t)name), loami_word_ref(seen));
+	return alloc_slow(frames, order, opts);
+}
+
+/* A hit: a block of an order that is parked, uninitialized, for kernel or user data, found on top of this CPU's magazine. Anything else goes the slow way, with the
+ * cell that did not serve gone. Inlined for each order and type: every instruction here counts. */
+static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_frames *frames,
+								const struct loam_frame_opts *opts, unsigned int order,
+								unsigned int type)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
-	const struct loami_frame_section *section;
 	struct loami_magazine *magazine;
+	struct loami_cell *cell;
 	struct loam_slot *slot;
-	uint64_t cell, seen;
+	uint64_t name, free, seen;
 	loam_pfn first;
 	uint32_t top;
 
-	if (LOAMI_UNLIKELY(pin.cpu >= frames->ncpus || !loami_cpu_enter(cpu)))
+	LOAMI_ASSERT(pin.cpu < frames->ncpus);
+	if (LOAMI_UNLIKELY(!loami_cpu_enter(cpu)))
 		goto unpin;
-	magazine = &cpu->singles[type].head;
-	if (zero && loami_load_relaxed(&cpu->zeroed[type].head.top) != 0) {
-		magazine = &cpu->zeroed[type].head;
-		zero = false;
-	}
+	magazine = order == 0 ? &cpu->singles[type].head : order == 3 ? &cpu->runs[type].head : &cpu->blocks.head;
 	top = loami_load_relaxed(&magazine->top);
 	if (LOAMI_UNLIKELY(top == 0))
 		goto leave;
 	top--;
-	cell = loami_load_relaxed(&loami_cells(magazine)[top]);
+	cell = &loami_cells(magazine)[top];
 	loami_store_release(&magazine->top, top);
-	section = loami_index_section(frames, (uint32_t)cell);
-	first = loami_offset_of(cell);
-	slot = loami_slot_at(section, (uint32_t)first);
-	first += section->base;
-	seen = loami_cell_word(cell);
-	/* {UNUSED, g} -> {CLAIMED, g + 1} */
-	if (LOAMI_UNLIKELY(!loami_cas(loami_slot_word(slot), &seen, seen + (UINT64_C(1) << 32) - 1))) {
+	slot = cell->slot;
+	first = cell->pfn;
+	name = loami_load_relaxed(&cell->name);
+	seen = free = loami_name_word(name);
+	if (LOAMI_UNLIKELY(!loami_cas(loami_slot_word(slot), &seen, loami_word_claimed(free)))) {
 		loami_cpu_leave(cpu);
 		loam_port_unpin(pin);
-		if (loami_word_gen(seen) == loami_word_gen(cell))
-			loami_frame_corrupt(first, loami_word_ref(seen));
-		return alloc_slow(frames, 0, opts);
+		return alloc_beaten(frames, name, seen, order, opts);
 	}
-	loami_cpu_count(cpu, 1);
+	loami_cpu_count(cpu, UINT64_C(1) << order);
 	loami_cpu_leave(cpu);
 	loam_port_unpin(pin);
-	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->guard) != 0))
-		return alloc_unsound(frames, slot, first, opts);
-	if (zero)
-		return publish_zeroed(frames, slot, first, flags, pin.cpu);
-	/* publish(), whose word is known here */
-	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->order) != 0))
-		loami_store_relaxed(&slot->order, 0);
-	loami_store_relaxed(&slot->aux, pin.cpu & 0xffff);
-	loami_store_relaxed(&slot->flags, flags);
-	loami_store_release(loami_slot_word(slot), seen + (UINT64_C(1) << 32) + 2);
+	if (LOAMI_UNLIKELY(loami_slot_kind(slot) != order ||
+			   (order != 0 && loami_load_relaxed(&frames->specials) != 0)))
+		return alloc_unusual(frames, first, order, opts);
+	loami_store_relaxed(&slot->aux, pin.cpu);
+	loami_store_relaxed(&slot->flags, flags_by_type[type]);
+	loami_store_release(loami_slot_word(slot), loami_word_owned(free));
 	return first;
 leave:
 	loami_cpu_leave(cpu);
 unpin:
 	loam_port_unpin(pin);
-	return alloc_slow(frames, 0, opts);
+	return alloc_slow(frames, order, opts);
+}
+
+static inline __attribute__((always_inline)) loam_pfn alloc_order(struct loam_frames *frames,
+								  const struct loam_frame_opts *opts,
+								  unsigned int order)
+{
+	uint64_t word;
+
+	if (!opts)
+		return alloc_slow(frames, order, opts);
+	__builtin_memcpy(&word, opts, sizeof(word));
+	if (LOAMI_UNLIKELY((word & OPTS_HIT_MASK) != OPTS_HIT_WORD))
+		return alloc_slow(frames, order, opts);
+	if ((word & OPTS_USER_BIT) != 0)
+		return alloc_hit(frames, opts, order, TYPE_MOVABLE);
+	return alloc_hit(frames, opts, order, TYPE_UNMOVABLE);
+}
+
+static __attribute__((noinline)) loam_pfn alloc_run(struct loam_frames *frames, const struct loam_frame_opts *opts)
+{
+	return alloc_order(frames, opts, 3);
+}
+static __attribute__((noinline)) loam_pfn alloc_block(struct loam_frames *frames, const struct loam_frame_opts *opts)
+{
+	return alloc_order(frames, opts, LOAM_BLOCK_ORDER);
 }
 
 loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts)
 {
 	LOAMI_NOT_FROM_NMI();
-	if (LOAMI_UNLIKELY(order != 0 || LOAMI_FAIL(LOAMI_FAIL_FRAME)))
+	if (LOAMI_FAIL(LOAMI_FAIL_FRAME)) {
+		loami_frame_failed(frames, order, UINT64_C(1) << (order & 63), LOAM_ERR_NO_MEMORY);
+		return LOAM_PFN_NONE;
+	}
+	if (LOAMI_UNLIKELY(!frames->cpus))
 		return alloc_slow(frames, order, opts);
-	if (!opts)
-		return alloc_quick(frames, opts, LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED, TYPE_UNMOVABLE, true);
-	if (LOAMI_UNLIKELY((opts->zone_limit | opts->node) != 0 || opts->custom_flags != 0))
-		return alloc_slow(frames, order, opts);
-	if (opts->purpose == LOAM_PURPOSE_USER)
-		return alloc_quick(frames, opts, LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE,
-				   TYPE_MOVABLE, !opts->uninitialized);
-	if (LOAMI_UNLIKELY((unsigned int)opts->purpose > LOAM_PURPOSE_PAGE_TABLE))
-		return alloc_slow(frames, order, opts);
-	return alloc_quick(frames, opts, LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED, TYPE_UNMOVABLE,
-			   !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE);
+	if (LOAMI_LIKELY(order == 0))
+		return alloc_order(frames, opts, 0);
+	if (order == 3)
+		return alloc_run(frames, opts);
+	if (order == LOAM_BLOCK_ORDER)
+		return alloc_block(frames, opts);
+	return alloc_slow(frames, order, opts);
 }
 
 size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out)

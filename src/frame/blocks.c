@@ -40,8 +40,10 @@ struct search {
 	unsigned int type;
 	unsigned int order;
 	struct loami_claimed *claimed; /* NULL: take 2^order frames */
-	unsigned int most;
+	unsigned int most;             /* frames to claim, or blocks to take: 0 for one by itself */
 	loam_pfn first;
+	loam_pfn *firsts;
+	unsigned int got;
 };
 
 static bool search_locked(struct loam_frames *frames, struct loami_frame_chunk *chunk, struct search *search)
@@ -52,6 +54,11 @@ static bool search_locked(struct loam_frames *frames, struct loami_frame_chunk *
 		return search->source == FROM_WHOLE
 			       ? loami_chunk_claim_whole(frames, chunk, type, search->claimed, search->most)
 			       : loami_chunk_claim_partial(frames, chunk, type, search->claimed, search->most);
+	if (search->firsts) {
+		search->got = loami_chunk_take_many(frames, chunk, search->source == FROM_WHOLE, type, search->order,
+						    search->firsts, search->most);
+		return search->got != 0;
+	}
 	if (search->source != FROM_WHOLE)
 		search->first = loami_chunk_take_partial(frames, chunk, type, search->order);
 	else if (search->order < LOAM_BLOCK_ORDER)
@@ -114,7 +121,9 @@ static bool search_domains(struct loam_frames *frames, const struct loami_frame_
 
 		if (!wanted_domain(frames, want, order[i]) ||
 		    !loami_zone_allows(frames, domain->zone, want,
-				       search->claimed ? search->most : UINT64_C(1) << search->order))
+				       search->claimed
+					       ? search->most
+					       : (search->firsts ? search->most : UINT64_C(1)) << search->order))
 			continue;
 		search->source = FROM_PARTIAL;
 		found = search->order < LOAM_BLOCK_ORDER &&
@@ -150,6 +159,14 @@ bool loami_blocks_claim(struct loam_frames *frames, const struct loami_frame_wan
 	return search_domains(frames, want, &search);
 }
 
+unsigned int loami_blocks_take_many(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
+				    loam_pfn *firsts, unsigned int n)
+{
+	struct search search = {.type = want->type, .order = order, .most = n, .firsts = firsts};
+
+	return search_domains(frames, want, &search) ? search.got : 0;
+}
+
 /* Frames of one chunk in a row are put in one hold of its lock. */
 void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, unsigned int n, unsigned int order)
 {
@@ -159,11 +176,6 @@ void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, u
 
 	if (n == 0)
 		return;
-	if (order > frames->cell_order) {
-		for (unsigned int i = 0; i < n; i++)
-			loami_blocks_put(frames, firsts[i], UINT64_C(1) << order);
-		return;
-	}
 	for (unsigned int i = 0; i < n; i++) {
 		if (!chunk || firsts[i] < chunk->start || firsts[i] >= chunk->end) {
 			if (chunk) {
@@ -174,9 +186,9 @@ void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, u
 			irq = loami_lock_irq(&chunk->lock);
 			put = 0;
 		}
-		if (order == 0) {
-			loami_chunk_put_one(frames, chunk, firsts[i] - chunk->base);
-			put++;
+		if (order <= 6) {
+			loami_chunk_put_small(frames, chunk, firsts[i] - chunk->base, order);
+			put += UINT64_C(1) << order;
 		} else {
 			loami_chunk_put(frames, chunk, firsts[i] - chunk->base, UINT64_C(1) << order);
 		}

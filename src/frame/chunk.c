@@ -318,22 +318,76 @@ void loami_chunk_count(struct loam_frames *frames, struct loami_frame_chunk *chu
 	free_add(&frames->domains[chunk->domain], chunk, n);
 }
 
-void loami_chunk_put_one(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset)
+void loami_chunk_put_small(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset,
+			   unsigned int order)
 {
 	uint64_t b = offset / LOAM_BLOCK_FRAMES, w = offset % LOAM_BLOCK_FRAMES / 64;
-	uint64_t bit = UINT64_C(1) << (offset % 64), word = chunk->rows[b][w];
-	unsigned int count = chunk->counts[b] + 1u;
+	uint64_t bits = loami_mask64(1u << order) << (offset % 64), word = chunk->rows[b][w];
+	unsigned int old = chunk->counts[b], count = old + (1u << order);
 
 	LOAMI_ASSERT(loami_lock_held(&chunk->lock));
-	if (LOAMI_UNLIKELY((word & bit) != 0))
+	if (LOAMI_UNLIKELY((word & bits) != 0))
 		twice_free(chunk, b);
-	chunk->rows[b][w] = word | bit;
+	chunk->rows[b][w] = word | bits;
 	/* Most often a partial block stays one, and nothing but the count changes. */
-	if (LOAMI_LIKELY(count != 1 && count != LOAM_BLOCK_FRAMES))
+	if (LOAMI_LIKELY(old != 0 && count != LOAM_BLOCK_FRAMES))
 		chunk->counts[b] = (uint16_t)count;
 	else
 		count_set(&frames->domains[chunk->domain], chunk, b, count);
 	chunk->run_order = LOAM_BLOCK_ORDER - 1;
+}
+
+/* Up to @n runs of 2^order frames of block b. */
+static unsigned int carve(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t b, unsigned int order,
+			  loam_pfn *firsts, unsigned int n)
+{
+	uint64_t *row = chunk->rows[b], run = loami_mask64(1u << order);
+	unsigned int got = 0;
+
+	for (unsigned int w = 0; w < ROW_WORDS && got < n; w++) {
+		uint64_t heads = row[w] == 0 ? 0 : runs_in_word(row[w], order);
+
+		for (; heads != 0 && got < n; heads &= heads - 1) {
+			unsigned int bit = loami_ctz64(heads);
+
+			row[w] &= ~(run << bit);
+			firsts[got++] = chunk->base + b * LOAM_BLOCK_FRAMES + w * 64 + bit;
+		}
+	}
+	if (got != 0) {
+		count_set(&frames->domains[chunk->domain], chunk, b, chunk->counts[b] - (got << order));
+		free_sub(&frames->domains[chunk->domain], chunk, (uint64_t)got << order);
+	}
+	return got;
+}
+
+unsigned int loami_chunk_take_many(struct loam_frames *frames, struct loami_frame_chunk *chunk, bool whole,
+				   unsigned int type, unsigned int order, loam_pfn *firsts, unsigned int n)
+{
+	unsigned int got = 0;
+
+	LOAMI_ASSERT(loami_lock_held(&chunk->lock));
+	if (order == LOAM_BLOCK_ORDER) {
+		while (whole && got < n &&
+		       (firsts[got] = loami_chunk_take_blocks(frames, chunk, type, 1, 1)) != LOAM_PFN_NONE)
+			got++;
+		return got;
+	}
+	if (whole ? chunk->nwhole == 0 : chunk->npartial[type] == 0 || order > chunk->run_order)
+		return 0;
+	for (unsigned int w = 0; w < CHUNK_WORDS && got < n; w++) {
+		for (uint64_t blocks = whole ? chunk->whole[w] : chunk->partial[type][w]; blocks != 0 && got < n;
+		     blocks &= blocks - 1) {
+			uint64_t b = w * 64 + loami_ctz64(blocks);
+
+			if (whole)
+				type_set(chunk, b, type);
+			got += carve(frames, chunk, b, order, firsts + got, n - got);
+			if (whole)
+				return got;
+		}
+	}
+	return got;
 }
 
 /* Move up to @most frames of block b. */

@@ -17,11 +17,11 @@ struct loam_slot *loami_frame_check_owned(struct loam_frames *frames, loam_pfn f
 			     (unsigned int)LOAM_ORDER_MAX);
 	if (LOAMI_UNLIKELY(!loami_is_aligned(first, UINT64_C(1) << order)))
 		loami_misuse("loam: frame: free of 0x%llx, which is not aligned to order %u", address, order);
-	if (LOAMI_UNLIKELY(!slot || slot->state == STATE_HOLE))
+	if (LOAMI_UNLIKELY(!slot || loami_load_relaxed(&slot->state) == STATE_HOLE))
 		loami_misuse("loam: frame: free of 0x%llx, which is no memory of this machine", address);
-	if (LOAMI_UNLIKELY(slot->state == STATE_RESERVED))
+	if (LOAMI_UNLIKELY((loami_load_relaxed(&slot->state) & STATE_RESERVED) != 0))
 		loami_misuse("loam: frame: free of 0x%llx, which is reserved for good", address);
-	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->state) == STATE_QUARANTINED))
+	if (LOAMI_UNLIKELY((loami_load_relaxed(&slot->state) & STATE_QUARANTINED) != 0))
 		loami_misuse("loam: frame: free of 0x%llx, which is quarantined", address);
 	count = loami_load_acquire(&slot->refcount);
 	if (LOAMI_UNLIKELY(count == REF_UNUSED))
@@ -35,28 +35,16 @@ struct loam_slot *loami_frame_check_owned(struct loam_frames *frames, loam_pfn f
 	return slot;
 }
 
-/* Poison stays: it says why a quarantined frame is where it is. */
-static void reset_special(struct loam_frames *frames, loam_pfn first, uint64_t n)
-{
-	for (loam_pfn pfn = first; pfn < first + n; pfn++) {
-		struct loam_slot *slot = loami_slot_of(frames, pfn);
-
-		loami_store_relaxed(&slot->vtable, 0);
-		(void)loami_fetch_and(&slot->guard, LOAM_GUARD_POISONED);
-	}
-}
-
 bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
 			uint32_t refcount)
 {
 	uint64_t n = UINT64_C(1) << order, *word = loami_slot_word(slot), seen = loami_load_relaxed(word);
 	bool poisoned = false;
 
-	if (loami_frame_is_special(frames, first, n) ||
-	    (loami_load_relaxed(&slot->guard) | loami_load_relaxed(&slot->vtable)) != 0) {
+	if (loami_load_relaxed(&frames->specials) != 0 && loami_frame_is_special(frames, first, n)) {
 		loami_frame_run_hooks(frames, first, n);
 		poisoned = loam_frame_block_is_poisoned(frames, first, order);
-		reset_special(frames, first, n);
+		loami_frame_reset_special(frames, first, n);
 	}
 	seen = loami_word_make(refcount, loami_word_gen(seen));
 	if (LOAMI_UNLIKELY(!loami_cas(word, &seen,
@@ -83,33 +71,6 @@ static __attribute__((noinline)) void free_slow(struct loam_frames *frames, loam
 		loami_cpu_park(frames, slot, first, order, type);
 }
 
-/* One frame, owned once, without hooks, guard or anything else special: its slot and its index. NULL when it is anything else. */
-static inline struct loam_slot *plain_single(const struct loam_frames *frames, loam_pfn pfn, uint32_t *index,
-					     uint64_t *word)
-{
-	uint64_t section_index = (pfn - frames->first_pfn) >> SECTION_SHIFT;
-	uint32_t offset = loami_offset_of(pfn), number;
-	const struct loami_frame_section *section;
-	struct loam_slot *slot;
-
-	*index = 0;
-	*word = 0;
-	if (LOAMI_UNLIKELY(section_index >= frames->nsections))
-		return NULL;
-	number = frames->section_numbers[section_index];
-	section = &frames->sections[number];
-	if (LOAMI_UNLIKELY(offset - section->start >= section->count))
-		return NULL;
-	slot = loami_slot_at(section, offset);
-	*word = loami_load_relaxed(loami_slot_word(slot));
-	/* order and state are both 0 */
-	if (LOAMI_UNLIKELY(loami_word_ref(*word) != 1 || slot->order != 0 || slot->state != 0 ||
-			   (loami_load_relaxed(&slot->guard) | loami_load_relaxed(&slot->vtable)) != 0))
-		return NULL;
-	*index = number << SECTION_SHIFT | offset;
-	return slot;
-}
-
 /* The swap back of a frame that was checked a moment ago. The default profile needs no atomic here: what the check read is this caller's own, unless two frees
  * race within these few instructions. Then the frame is parked twice under one generation, of which only one can be claimed: nobody gets it who should not,
  * and what is left over is noticed as stale, or by the bitmap, or by the claim (docs/why/030-free-without-a-swap.md). */
@@ -123,32 +84,29 @@ static inline bool swap_back(struct loam_slot *slot, uint64_t word)
 #endif
 }
 
-void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order)
+/* An unused block onto this CPU's magazine of its order and type, both constants here. */
+static inline __attribute__((always_inline)) void push(struct loam_frames *frames, struct loam_slot *slot,
+						       loam_pfn first, unsigned int order, unsigned int type,
+						       uint32_t index, uint64_t word)
 {
+	struct loam_pin pin = loam_port_pin();
+	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
 	struct loami_magazine *magazine;
-	struct loami_frame_cpu *cpu;
-	struct loam_slot *slot;
-	struct loam_pin pin;
-	uint32_t index, type, top;
-	uint64_t word;
+	struct loami_cell *cell;
+	uint32_t top;
 
-	LOAMI_NOT_FROM_NMI();
-	slot = LOAMI_LIKELY(order == 0) ? plain_single(frames, first, &index, &word) : NULL;
-	if (LOAMI_UNLIKELY(!slot))
-		goto slow;
-	type = (loami_load_relaxed(&slot->flags) & LOAM_FRAME_MOVABLE) / LOAM_FRAME_MOVABLE;
-	if (LOAMI_UNLIKELY(!swap_back(slot, word)))
-		goto slow;
-	loami_store_relaxed(&slot->flags, LOAM_FRAME_FREE);
-	pin = loam_port_pin();
-	cpu = &frames->cpus[pin.cpu];
-	if (LOAMI_UNLIKELY(pin.cpu >= frames->ncpus || !loami_cpu_enter(cpu)))
+	LOAMI_ASSERT(pin.cpu < frames->ncpus);
+	if (LOAMI_UNLIKELY(!loami_cpu_enter(cpu)))
 		goto unpin;
-	magazine = &cpu->singles[type].head;
+	magazine = order == 0 ? &cpu->singles[type].head : order == 3 ? &cpu->runs[type].head : &cpu->blocks.head;
 	top = loami_load_relaxed(&magazine->top);
 	if (LOAMI_UNLIKELY(top >= magazine->limit))
 		goto leave;
-	loami_store_relaxed(&loami_cells(magazine)[top], loami_cell_make(index, word));
+	cell = &loami_cells(magazine)[top];
+	cell->slot = slot;
+	cell->pfn = first;
+	/* The word is {1, g}: this is {index, g}. */
+	loami_store_relaxed(&cell->name, word - 1 + index);
 	loami_store_release(&magazine->top, top + 1);
 	loami_cpu_leave(cpu);
 	loam_port_unpin(pin);
@@ -157,10 +115,59 @@ leave:
 	loami_cpu_leave(cpu);
 unpin:
 	loam_port_unpin(pin);
-	loami_cpu_park(frames, slot, first, 0, type);
+	loami_cpu_park(frames, slot, first, order, type);
+}
+
+/* Inlined once per order that is parked: a block owned once, of this order, without hooks, guard or anything else special. The type is a branch, not an address:
+ * a frame's slot is often still on its way from memory, and the magazine's top, which the next allocation needs, must not wait for it. */
+static inline __attribute__((always_inline)) void free_hit(struct loam_frames *frames, loam_pfn first,
+							   unsigned int order)
+{
+	const struct loami_frame_section *section = loami_section_find(frames, first);
+	struct loam_slot *slot;
+	uint64_t word;
+	uint32_t flags;
+
+	if (LOAMI_UNLIKELY(!section))
+		goto slow;
+	slot = loami_section_slot(section, first);
+	word = loami_load_relaxed(loami_slot_word(slot));
+	if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || loami_slot_kind(slot) != order ||
+			   (order != 0 && loami_load_relaxed(&frames->specials) != 0)))
+		goto slow;
+	flags = loami_load_relaxed(&slot->flags);
+	if (LOAMI_UNLIKELY(!swap_back(slot, word)))
+		goto slow;
+	loami_store_relaxed(&slot->flags, LOAM_FRAME_FREE);
+	if ((flags & LOAM_FRAME_MOVABLE) != 0)
+		push(frames, slot, first, order, TYPE_MOVABLE, (uint32_t)(section->index + first), word);
+	else
+		push(frames, slot, first, order, TYPE_UNMOVABLE, (uint32_t)(section->index + first), word);
 	return;
 slow:
 	free_slow(frames, first, order);
+}
+
+static __attribute__((noinline)) void free_run(struct loam_frames *frames, loam_pfn first)
+{
+	free_hit(frames, first, 3);
+}
+static __attribute__((noinline)) void free_block(struct loam_frames *frames, loam_pfn first)
+{
+	free_hit(frames, first, LOAM_BLOCK_ORDER);
+}
+
+void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order)
+{
+	LOAMI_NOT_FROM_NMI();
+	if (LOAMI_LIKELY(order == 0))
+		free_hit(frames, first, 0);
+	else if (order == 3)
+		free_run(frames, first);
+	else if (order == LOAM_BLOCK_ORDER)
+		free_block(frames, first);
+	else
+		free_slow(frames, first, order);
 }
 
 bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int order)

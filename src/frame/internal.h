@@ -1,7 +1,7 @@
 /* frame/internal.h: the private structures of the frame layer, and who may touch them. docs/theory/frame.md explains the whole.
  *
  * 1 Concepts
- *   section   128 MiB of address space; says where the slots of its RAM are.
+ *   section   16 MiB of address space; says where the slots of its frames and its first chunk are.
  *   cell      2^cell_order frames, aligned: 1 GiB, less on small machines so that CPUs do not share one lock.
  *   chunk     the RAM of one cell, zone and node. Holds its free frames as bitmaps; one lock. Nearly always a cell has one chunk.
  *   domain    the chunks of one (node, zone), with top bitmaps that say which have what.
@@ -26,13 +26,14 @@
 #include <loam/frame.h>
 
 enum {
-	SECTION_SHIFT = 15, /* 128 MiB */
+	SECTION_SHIFT = 12, /* 16 MiB */
+	SECTION_FRAMES = 1 << SECTION_SHIFT,
 	CELL_ORDER_MIN = 12,
 	CELL_ORDER_MAX = 18,
 	ROW_WORDS = 8,
 	CHUNK_BLOCKS = 512, /* at most */
 	CHUNK_WORDS = CHUNK_BLOCKS / 64,
-	SECTIONS_MAX = 1 << 17, /* what a frame's index can name */
+	SECTIONS_MAX = 1 << 20, /* what a frame's index can name */
 	FIFO_FRAMES = 256,      /* hardened: a freed frame waits for this many more frees on its CPU */
 };
 
@@ -40,9 +41,10 @@ enum {
 enum loami_frame_type { TYPE_UNMOVABLE = 0, TYPE_MOVABLE = 1, TYPE_COUNT };
 
 /* loam_slot.state: what a frame is for good. */
-#define STATE_HOLE 1u        /* no RAM: a slot only because its section's slots are one run */
+#define STATE_HOLE 1u        /* no RAM: a slot only because its section has RAM elsewhere */
 #define STATE_RESERVED 2u    /* RAM in use for good, unless it is released */
 #define STATE_UNPARKED 8u    /* of a small zone that others fall back on: goes to the blocks at once */
+#define STATE_SPECIAL 16u    /* has hooks or guard bits, or had them: freed and allocated the slow way */
 #define STATE_QUARANTINED 4u /* poisoned, or in a block with such a frame; stays claimed for ever */
 
 /* Refcounts that are no counts. A claimed frame is owned and not yet published: its owner is filling its slot in and zeroing it. */
@@ -56,19 +58,24 @@ _Static_assert(offsetof(struct loam_slot, vtable) == 16 && offsetof(struct loam_
 _Static_assert(offsetof(struct loam_slot, order) == 28 && offsetof(struct loam_slot, guard) == 40, "SPEC F1");
 _Static_assert(offsetof(struct loam_slot, refcount) == LOAM_FRAME_REFCOUNT_OFFSET, "SPEC F1");
 _Static_assert(offsetof(struct loam_slot, generation) == 36, "refcount and generation are one 64-bit word");
+_Static_assert(offsetof(struct loam_slot, state) == 29, "order and state are one 16-bit word");
 _Static_assert(offsetof(struct loam_slot, aux) == 44 && offsetof(struct loam_slot, tail) == 48, "SPEC F1");
 _Static_assert(sizeof(struct loam_frame_vtable) == 64, "SPEC F10");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the claim reads refcount as the low half");
 
-/* 128 MiB that hold some RAM. Numbered densely from 1 in the order found; number 0 is a section without frames, but with one slot that is never unused.
- * A frame's index, 32 bits, is its section's number << 15 | its offset: what magazines keep. 2^32 frames are 16 TiB of RAM, wherever it lies. */
+/* 16 MiB of address space. Where any of it is RAM, all its frames have slots in a row, and a number: sections are numbered from 1 as they are found. A frame's index,
+ * 32 bits, is its section's number << 12 | its place in it: what magazines name it by. 2^32 frames are 16 TiB of RAM, wherever it lies. */
 struct loami_frame_section {
-	uintptr_t slots; /* of offset 0, modulo 2^64 */
+	uintptr_t slots;                 /* slot of a frame = slots + pfn * 64, modulo 2^64; 0: no RAM here */
+	uint64_t index;                  /* index of a frame = index + pfn, modulo 2^32 */
+	struct loami_frame_chunk *chunk; /* (atomic) the lowest one with frames here */
+	uint64_t pad;
+};
+
+/* The way back from an index. Number 0 has no frames, but one slot, which is never unused. */
+struct loami_frame_number {
+	uintptr_t slots; /* of its first frame */
 	loam_pfn base;
-	uint32_t start; /* the offsets that have slots */
-	uint32_t count;
-	struct loami_frame_chunk *
-		*cells; /* by offset >> min(cell_order, SECTION_SHIFT): the first chunk with frames there */
 };
 
 /* A chunk. Everything below the lock is guarded by it. */
@@ -106,24 +113,32 @@ struct loami_frame_domain {
 	uint64_t free; /* (atomic) frames in the blocks of its chunks */
 };
 
-/* A magazine: free frames, or free blocks of one order, parked on a CPU. A cell is {index, generation}: the frame is here exactly as long as its slot says
- * {UNUSED, that generation}; a claim by anybody makes every copy of the cell stale. So a cell can be taken by its owner and by a thief at once, and the swap on
- * the slot decides. Only the owner, busy, writes top and cells, but that a thief turns cells it took into CELL_NONE. magazine.c has the proof. */
-struct loami_magazine {
-	uint32_t top;   /* cells in use */
-	uint16_t limit; /* 0: the CPU is offline, or the machine too small for these */
-	uint8_t order;
-	uint8_t type;
+/* A cell names a parked frame: {index, generation}. The frame is here exactly as long as its slot says {UNUSED, that generation}; a claim by anybody makes
+ * every copy of the name stale. So a cell can be taken by its owner and by a thief at once, and the swap on the slot decides. magazine.c has the proof.
+ * Slot and pfn stand beside the name for the owner: a frame just freed may have its generation still on the way from memory, and the next allocation
+ * can go for the slot without waiting for it. */
+struct loami_cell {
+	uint64_t name;          /* read by thieves, who turn what they took into NAME_NONE; written by the owner */
+	struct loam_slot *slot; /* the owner's */
+	loam_pfn pfn;           /* the owner's */
 };
 
-/* They follow it. */
-static inline uint64_t *loami_cells(struct loami_magazine *magazine)
+/* A magazine: free frames, or free blocks of one order, parked on a CPU. Its cells follow it. Only the owner, busy, writes top and pushes. */
+struct loami_magazine {
+	uint32_t top;   /* cells in use */
+	uint32_t limit; /* 0: the CPU is offline, or the machine too small for these */
+	uint8_t order;
+	uint8_t type;
+	uint8_t pad[14];
+};
+
+static inline struct loami_cell *loami_cells(struct loami_magazine *magazine)
 {
-	return (uint64_t *)(void *)((char *)magazine + sizeof(*magazine));
+	return (struct loami_cell *)(void *)((char *)magazine + sizeof(*magazine));
 }
 
 enum {
-	MAGAZINE_CELLS = 127, /* a magazine is 1 KiB */
+	MAGAZINE_CELLS = 127, /* a magazine is 3 KiB */
 	MAGAZINE_CELLS_3 = 15,
 	MAGAZINE_CELLS_9 = 7,
 	REFILL = 64, /* frames at a time */
@@ -139,15 +154,15 @@ struct loami_claimed {
 
 struct loami_magazine0 {
 	struct loami_magazine head;
-	uint64_t cells[MAGAZINE_CELLS];
+	struct loami_cell cells[MAGAZINE_CELLS];
 };
 struct loami_magazine3 {
 	struct loami_magazine head;
-	uint64_t cells[MAGAZINE_CELLS_3];
+	struct loami_cell cells[MAGAZINE_CELLS_3];
 };
 struct loami_magazine9 {
 	struct loami_magazine head;
-	uint64_t cells[MAGAZINE_CELLS_9];
+	struct loami_cell cells[MAGAZINE_CELLS_9];
 };
 
 /* What a CPU keeps. Its own fast paths write it while busy; others read top and cells under the lock. */
@@ -168,8 +183,6 @@ struct loami_frame_cpu {
 	struct loami_magazine0 zeroed[TYPE_COUNT];
 } __attribute__((aligned(LOAM_CPU_ALIGN)));
 
-_Static_assert(sizeof(struct loami_magazine0) == 1024 && sizeof(struct loami_magazine3) == 128, "strides are shifts");
-
 /* How an allocation is to be made, decoded from its options. */
 struct loami_frame_want {
 	uint32_t flags;
@@ -177,6 +190,7 @@ struct loami_frame_want {
 	uint8_t zones; /* only zones 0 .. zones - 1 */
 	uint8_t node;  /* 1 + node, 0: the CPU's */
 	bool zero;
+	bool zeroed; /* what was found needs no zeroing */
 	bool reclaim;
 	bool reserve;
 };
@@ -213,63 +227,100 @@ static inline uint32_t loami_word_gen(uint64_t word)
 	return (uint32_t)(word >> 32);
 }
 
-/* The section of any frame number; number 0's, which holds no frame, where there is none. */
+/* The section of a frame that has a slot. */
 static inline struct loami_frame_section *loami_section_of(const struct loam_frames *frames, loam_pfn pfn)
 {
-	uint64_t index = (pfn - frames->first_pfn) >> SECTION_SHIFT;
-
-	return &frames->sections[LOAMI_LIKELY(index < frames->nsections) ? frames->section_numbers[index] : 0];
+	return &frames->sections[(pfn - frames->first_pfn) >> SECTION_SHIFT];
 }
 
-static inline uint32_t loami_offset_of(loam_pfn pfn)
+/* Of any frame number; NULL where there is no RAM. */
+static inline struct loami_frame_section *loami_section_find(const struct loam_frames *frames, loam_pfn pfn)
 {
-	return (uint32_t)pfn & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+	uint64_t at = (pfn - frames->first_pfn) >> SECTION_SHIFT;
+
+	if (LOAMI_UNLIKELY(at >= frames->nsections) ||
+	    LOAMI_UNLIKELY(loami_load_relaxed(&frames->sections[at].slots) == 0))
+		return NULL;
+	return &frames->sections[at];
 }
 
-static inline struct loam_slot *loami_slot_at(const struct loami_frame_section *section, uint32_t offset)
+static inline struct loam_slot *loami_section_slot(const struct loami_frame_section *section, loam_pfn pfn)
 {
-	return (struct loam_slot *)(section->slots + (uintptr_t)offset * sizeof(struct loam_slot));
+	return (struct loam_slot *)(section->slots + (uintptr_t)pfn * sizeof(struct loam_slot));
+}
+
+/* Order and state in one: what a plain frame of an order has here is that order. */
+static inline unsigned int loami_slot_kind(const struct loam_slot *slot)
+{
+	return loami_load_relaxed((const uint16_t *)(const void *)&slot->order);
 }
 
 /* Of a frame that has one. */
 static inline struct loam_slot *loami_slot_of(const struct loam_frames *frames, loam_pfn pfn)
 {
-	return loami_slot_at(loami_section_of(frames, pfn), loami_offset_of(pfn));
+	return loami_section_slot(loami_section_of(frames, pfn), pfn);
 }
 
 /* Of any number: NULL where there is none. */
 static inline struct loam_slot *loami_slot_find(const struct loam_frames *frames, loam_pfn pfn)
 {
-	const struct loami_frame_section *section;
+	const struct loami_frame_section *section = loami_section_find(frames, pfn);
 
-	if (LOAMI_UNLIKELY(frames->nsections == 0))
-		return NULL;
-	section = loami_section_of(frames, pfn);
-	if (LOAMI_UNLIKELY(loami_offset_of(pfn) - section->start >= section->count))
-		return NULL;
-	return loami_slot_at(section, loami_offset_of(pfn));
+	return LOAMI_LIKELY(section != NULL) ? loami_section_slot(section, pfn) : NULL;
 }
 
 /* A frame's index, and back. */
 static inline uint32_t loami_index_of(const struct loam_frames *frames, loam_pfn pfn)
 {
-	return (uint32_t)(loami_section_of(frames, pfn) - frames->sections) << SECTION_SHIFT | loami_offset_of(pfn);
+	return (uint32_t)(loami_section_of(frames, pfn)->index + pfn);
 }
-static inline struct loami_frame_section *loami_index_section(const struct loam_frames *frames, uint32_t index)
+static inline struct loam_slot *loami_index_slot(const struct loam_frames *frames, uint32_t index)
 {
-	return &frames->sections[index >> SECTION_SHIFT];
+	return (struct loam_slot *)(frames->numbers[index >> SECTION_SHIFT].slots +
+				    (uintptr_t)(index % SECTION_FRAMES) * sizeof(struct loam_slot));
+}
+static inline loam_pfn loami_index_pfn(const struct loam_frames *frames, uint32_t index)
+{
+	return frames->numbers[index >> SECTION_SHIFT].base + index % SECTION_FRAMES;
 }
 
-/* Cells. The slot that CELL_NONE names has generation 1, so that it looks like a frame somebody else has taken. */
-#define CELL_NONE UINT64_C(0)
-static inline uint64_t loami_cell_make(uint32_t index, uint64_t word)
+/* Names. The slot that NAME_NONE names has generation 1, so that it looks like a frame somebody else has taken. */
+#define NAME_NONE UINT64_C(0)
+static inline uint64_t loami_name_make(uint32_t index, uint64_t word)
 {
 	return (word & UINT64_C(0xffffffff00000000)) | index;
 }
-/* What the slot's word is while the cell is good. */
-static inline uint64_t loami_cell_word(uint64_t cell)
+/* What the slot's word is while the name is good. */
+static inline uint64_t loami_name_word(uint64_t name)
 {
-	return cell | REF_UNUSED;
+	return name | REF_UNUSED;
+}
+static inline void loami_cell_set(struct loami_cell *cell, uint32_t index, uint64_t word, struct loam_slot *slot,
+				  loam_pfn pfn)
+{
+	loami_store_relaxed(&cell->name, loami_name_make(index, word));
+	cell->slot = slot;
+	cell->pfn = pfn;
+}
+/* {UNUSED, g} -> {CLAIMED, g}, and {CLAIMED, g} -> {1, g + 1}, of the word {UNUSED, g}. */
+static inline uint64_t loami_word_claimed(uint64_t word)
+{
+	return word - 1;
+}
+static inline uint64_t loami_word_owned(uint64_t word)
+{
+	return word + 2;
+}
+/* A claimed frame nobody is to have after all becomes unused again, under a new generation. */
+static inline void loami_frame_unclaim(struct loam_slot *slot)
+{
+	loami_store_release(loami_slot_word(slot),
+			    loami_word_make(REF_UNUSED, loami_word_gen(loami_load_relaxed(loami_slot_word(slot))) + 1));
+}
+/* A claim that failed on this word: was it another CPU's? Else the frame is neither free nor anybody's by right. */
+static inline bool loami_name_is_stale(uint64_t name, uint64_t seen)
+{
+	return loami_word_gen(name) != loami_word_gen(seen) || loami_word_ref(seen) == REF_CLAIMED;
 }
 
 /* ---- chunk.c: one chunk, its lock held ------------------------------------------------------------------------------------------------------ */
@@ -277,12 +328,12 @@ static inline uint64_t loami_cell_word(uint64_t cell)
 /* The chunk of a frame, NULL where there is none. No lock needed. */
 static inline struct loami_frame_chunk *loami_chunk_of(const struct loam_frames *frames, loam_pfn pfn)
 {
-	const struct loami_frame_section *section = loami_section_of(frames, pfn);
+	const struct loami_frame_section *section = loami_section_find(frames, pfn);
 	struct loami_frame_chunk *chunk;
 
-	if (section->count == 0)
+	if (!section)
 		return NULL;
-	chunk = loami_load_acquire(&section->cells[loami_offset_of(pfn) >> frames->cell_shift]);
+	chunk = loami_load_acquire(&section->chunk);
 	while (chunk && pfn >= chunk->end)
 		chunk = loami_load_acquire(&chunk->above);
 	return chunk && pfn >= chunk->start ? chunk : NULL;
@@ -301,9 +352,13 @@ loam_pfn loami_chunk_take_blocks(struct loam_frames *frames, struct loami_frame_
 bool loami_chunk_is_free(const struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 void loami_chunk_take(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
-/* One frame; the caller adds up what it put and tells free_count(). */
-void loami_chunk_put_one(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset);
+/* 2^order frames, order <= 6; the caller adds up what it put and tells loami_chunk_count(). */
+void loami_chunk_put_small(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset,
+			   unsigned int order);
 void loami_chunk_count(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t n);
+/* Up to @n blocks of 2^order frames, order <= 6, out of partial blocks of @type, or out of one whole block; or @n whole blocks. Return: how many. */
+unsigned int loami_chunk_take_many(struct loam_frames *frames, struct loami_frame_chunk *chunk, bool whole,
+				   unsigned int type, unsigned int order, loam_pfn *firsts, unsigned int n);
 /* Up to @most frames of a partial block of @type, or of a whole one, into @claimed, which is empty. */
 bool loami_chunk_claim_partial(struct loam_frames *frames, struct loami_frame_chunk *chunk, unsigned int type,
 			       struct loami_claimed *claimed, unsigned int most);
@@ -328,6 +383,9 @@ bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_
 
 /* Many blocks of one order back at once. */
 void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, unsigned int n, unsigned int order);
+/* Up to @n blocks of 2^order frames, order <= 6 or 9, all of one chunk. Return: how many. */
+unsigned int loami_blocks_take_many(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
+				    loam_pfn *firsts, unsigned int n);
 /* Up to @most frames of one block into @claimed, which is empty. False when the blocks have none. */
 bool loami_blocks_claim(struct loam_frames *frames, const struct loami_frame_want *want, struct loami_claimed *claimed,
 			unsigned int most);
@@ -340,6 +398,9 @@ bool loami_frame_is_special(const struct loam_frames *frames, loam_pfn first, ui
 void loami_frame_run_hooks(struct loam_frames *frames, loam_pfn first, uint64_t n);
 /* An owned block out of use for good. */
 void loami_frame_quarantine(struct loam_frames *frames, loam_pfn first, uint64_t n);
+
+/* Frames of an owned block whose hooks have run: plain again, but for poison. */
+void loami_frame_reset_special(struct loam_frames *frames, loam_pfn first, uint64_t n);
 
 /* ---- alloc.c ------------------------------------------------------------------------------------------------------------------------------------ */
 
@@ -375,9 +436,9 @@ bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam
 
 /* How much a CPU may park: what suits the machine, or nothing. */
 void loami_cpu_size(struct loam_frames *frames, unsigned int cpu, bool online);
-/* Take and claim a block from this CPU's caches, filling them when they are empty. NULL when that cannot be. */
-struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
-				 loam_pfn *first);
+/* Take and claim a block from this CPU's caches, filling them first if asked. NULL when they have none. Says in want->zeroed whether it is zeroed. */
+struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want,
+				 bool refill, loam_pfn *first);
 /* Fill an empty magazine of this CPU, which is busy. */
 void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine);
 /* Park an unused block on this CPU, or put it into the blocks. */
@@ -390,23 +451,19 @@ uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int cpu, un
 
 /* The claim of a parked block: the magazine is this CPU's, which is busy. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when
  * what was found is neither free nor somebody else's by right. */
-static inline struct loam_slot *loami_magazine_pop(const struct loam_frames *frames, struct loami_magazine *magazine,
-						   loam_pfn *first, uint32_t *refcount)
+static inline struct loam_slot *loami_magazine_pop(struct loami_magazine *magazine, loam_pfn *first, uint32_t *refcount)
 {
 	uint32_t top = loami_load_relaxed(&magazine->top);
 
 	while (LOAMI_LIKELY(top != 0)) {
-		uint64_t cell = loami_load_relaxed(&loami_cells(magazine)[--top]), seen = loami_cell_word(cell);
-		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
-		struct loam_slot *slot = loami_slot_at(section, (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1));
+		struct loami_cell *cell = &loami_cells(magazine)[--top];
+		uint64_t name = loami_load_relaxed(&cell->name), seen = loami_name_word(name);
 
 		loami_store_release(&magazine->top, top);
-		*first = section->base + ((uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1));
-		/* {UNUSED, g} -> {CLAIMED, g + 1} */
-		if (LOAMI_LIKELY(loami_cas(loami_slot_word(slot), &seen, seen + (UINT64_C(1) << 32) - 1)))
-			return slot;
-		/* Another CPU was here first: its claim moved the generation. */
-		if (LOAMI_UNLIKELY(loami_word_gen(seen) == loami_word_gen(cell))) {
+		*first = cell->pfn;
+		if (LOAMI_LIKELY(loami_cas(loami_slot_word(cell->slot), &seen, loami_word_claimed(seen))))
+			return cell->slot;
+		if (LOAMI_UNLIKELY(!loami_name_is_stale(name, seen))) {
 			*refcount = loami_word_ref(seen);
 			return NULL;
 		}
@@ -426,7 +483,7 @@ static inline void loami_cpu_leave(struct loami_frame_cpu *cpu)
 }
 static inline void loami_cpu_count(struct loami_frame_cpu *cpu, uint64_t n)
 {
-	loami_store_relaxed(&cpu->allocs, loami_load_relaxed(&cpu->allocs) + n);
+	loami_count(&cpu->allocs, n);
 }
 
 #endif

@@ -1,9 +1,9 @@
 /* frame/magazine.c: frames parked on a CPU, so that most allocations touch nothing shared; and how another CPU gets at them.
  *
  * 1 Concepts
- *   A magazine is a stack of cells {index, generation}. A cell is no ownership, only a hint: the frame is taken by the swap {UNUSED, g} -> {CLAIMED, g + 1} on
- *   its slot, by the CPU that owns the magazine and by a thief alike, and exactly one of them wins. The loser sees the generation moved and goes on
- *   to the next cell. A refcount that is not UNUSED under an unmoved generation is corruption.
+ *   A magazine is a stack of cells {index, generation}. A cell is no ownership, only a hint: the frame is taken by the swap {UNUSED, g} -> {CLAIMED, g} on
+ *   its slot, by the CPU that owns the magazine, or by a thief's {UNUSED, g} -> {UNUSED, g + 1}, and exactly one of them wins. The loser sees the frame claimed or its
+ *   generation moved and goes on to the next cell. Any other refcount under an unmoved generation is corruption.
  *   A claimed block is the row of a 2 MiB block that this CPU took out of its chunk in one lock hold; the magazine is filled from it.
  * 3 Invariants
  *   I7 A frame {UNUSED, g} that is in a bitmap or a claimed row is named with g by no cell below any top. So a good cell is a frame that is nowhere else.
@@ -83,7 +83,6 @@ static struct loami_magazine *magazine_number(struct loami_frame_cpu *cpu, unsig
 static void unload(const struct loam_frames *frames, struct loami_claimed *claimed, struct loami_magazine *magazine)
 {
 	const struct loami_frame_section *section = loami_section_of(frames, claimed->base);
-	uint32_t index = loami_index_of(frames, claimed->base);
 	uint32_t n = claimed->left < magazine->limit ? claimed->left : magazine->limit, at;
 
 	if (n > REFILL)
@@ -93,12 +92,12 @@ static void unload(const struct loam_frames *frames, struct loami_claimed *claim
 		uint64_t word = claimed->row[w];
 
 		for (; word != 0 && at != 0; word &= word - 1) {
-			uint32_t bit = w * 64 + loami_ctz64(word);
-			struct loam_slot *slot = loami_slot_at(section, loami_offset_of(claimed->base) + bit);
+			loam_pfn pfn = claimed->base + w * 64 + loami_ctz64(word);
+			struct loam_slot *slot = loami_section_slot(section, pfn);
 
 			at--;
-			loami_store_relaxed(&loami_cells(magazine)[at],
-					    loami_cell_make(index + bit, loami_load_relaxed(loami_slot_word(slot))));
+			loami_cell_set(&loami_cells(magazine)[at], (uint32_t)(section->index + pfn),
+				       loami_load_relaxed(loami_slot_word(slot)), slot, pfn);
 		}
 		claimed->row[w] = word;
 	}
@@ -117,25 +116,20 @@ static void refill_singles(struct loam_frames *frames, struct loami_frame_cpu *c
 	unload(frames, claimed, magazine);
 }
 
+static void cell_fill(const struct loam_frames *frames, struct loami_cell *cell, loam_pfn first, struct loam_slot *slot)
+{
+	loami_cell_set(cell, loami_index_of(frames, first), loami_load_relaxed(loami_slot_word(slot)), slot, first);
+}
+
 static void refill_blocks(struct loam_frames *frames, struct loami_magazine *magazine)
 {
 	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones};
-	uint32_t n = (magazine->limit + 1u) / 2, at = n;
+	loam_pfn firsts[MAGAZINE_CELLS_3];
+	unsigned int n = loami_blocks_take_many(frames, magazine->order, &want, firsts, (magazine->limit + 1u) / 2);
 
-	while (at != 0) {
-		loam_pfn first = loami_blocks_take(frames, magazine->order, &want);
-
-		if (first == LOAM_PFN_NONE)
-			break;
-		at--;
-		loami_store_relaxed(&loami_cells(magazine)[at],
-				    loami_cell_make(loami_index_of(frames, first),
-						    loami_load_relaxed(loami_slot_word(loami_slot_of(frames, first)))));
-	}
-	/* Cells were filled from above: move them down when there were fewer. */
-	for (uint32_t i = at; at != 0 && i < n; i++)
-		loami_store_relaxed(&loami_cells(magazine)[i - at], loami_cells(magazine)[i]);
-	loami_store_release(&magazine->top, n - at);
+	for (unsigned int i = 0; i < n; i++)
+		cell_fill(frames, &loami_cells(magazine)[n - 1 - i], firsts[i], loami_slot_of(frames, firsts[i]));
+	loami_store_release(&magazine->top, n);
 }
 
 void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
@@ -149,26 +143,30 @@ void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *c
 	loami_unlock_irq(&cpu->lock, irq);
 }
 
-struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
-				 loam_pfn *first)
+struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want,
+				 bool refill, loam_pfn *first)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loam_slot *slot = NULL;
 	uint32_t refcount = REF_UNUSED;
 
+	want->zeroed = false;
 	if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
 		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
 		struct loami_magazine *magazine = magazine_for(cpu, order, want->type);
 
-		if (magazine) {
-			slot = loami_magazine_pop(frames, magazine, first, &refcount);
-			if (!slot && refcount == REF_UNUSED) {
-				loami_magazine_refill(frames, cpu, magazine);
-				slot = loami_magazine_pop(frames, magazine, first, &refcount);
-			}
-			if (slot)
-				loami_cpu_count(cpu, UINT64_C(1) << order);
+		if (order == 0 && want->zero) {
+			slot = loami_magazine_pop(&cpu->zeroed[want->type].head, first, &refcount);
+			want->zeroed = slot != NULL;
 		}
+		if (!slot && magazine && refcount == REF_UNUSED)
+			slot = loami_magazine_pop(magazine, first, &refcount);
+		if (!slot && magazine && refcount == REF_UNUSED && refill) {
+			loami_magazine_refill(frames, cpu, magazine);
+			slot = loami_magazine_pop(magazine, first, &refcount);
+		}
+		if (slot)
+			loami_cpu_count(cpu, UINT64_C(1) << order);
 		loami_cpu_leave(cpu);
 	}
 	loam_port_unpin(pin);
@@ -187,16 +185,19 @@ static void overflow(struct loam_frames *frames, struct loami_frame_cpu *cpu, st
 	loam_pfn firsts[(MAGAZINE_CELLS + 1) / 2];
 
 	for (uint32_t i = 0; i < half; i++) {
-		uint64_t cell = loami_cells(magazine)[i];
-		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
-		uint32_t offset = (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+		const struct loami_cell *cell = &loami_cells(magazine)[i];
 
 		/* Under the lock nobody steals: what is good now stays so. */
-		if (loami_load_acquire(loami_slot_word(loami_slot_at(section, offset))) == loami_cell_word(cell))
-			firsts[n++] = section->base + offset;
+		if (loami_load_acquire(loami_slot_word(cell->slot)) == loami_name_word(loami_load_relaxed(&cell->name)))
+			firsts[n++] = cell->pfn;
 	}
-	for (uint32_t i = half; i < top; i++)
-		loami_store_relaxed(&loami_cells(magazine)[i - half], loami_cells(magazine)[i]);
+	for (uint32_t i = half; i < top; i++) {
+		struct loami_cell *to = &loami_cells(magazine)[i - half], *from = &loami_cells(magazine)[i];
+
+		loami_store_relaxed(&to->name, loami_load_relaxed(&from->name));
+		to->slot = from->slot;
+		to->pfn = from->pfn;
+	}
 	loami_store_release(&magazine->top, top - half);
 	loami_blocks_put_many(frames, firsts, n, magazine->order);
 	loami_unlock_irq(&cpu->lock, irq);
@@ -236,9 +237,7 @@ void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn
 				overflow(frames, cpu, magazine);
 				top = loami_load_relaxed(&magazine->top);
 			}
-			loami_store_relaxed(&loami_cells(magazine)[top],
-					    loami_cell_make(loami_index_of(frames, first),
-							    loami_load_relaxed(loami_slot_word(slot))));
+			cell_fill(frames, &loami_cells(magazine)[top], first, slot);
 			loami_store_release(&magazine->top, top + 1);
 			parked = true;
 		}
@@ -258,16 +257,16 @@ static uint64_t steal(struct loam_frames *frames, struct loami_magazine *magazin
 	loam_pfn firsts[MAGAZINE_CELLS];
 
 	for (uint32_t i = 0; i < top; i++) {
-		uint64_t cell = loami_load_relaxed(&loami_cells(magazine)[i]), word = loami_cell_word(cell);
-		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
-		uint32_t offset = (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+		uint64_t *at = &loami_cells(magazine)[i].name, name = loami_load_relaxed(at),
+			 word = loami_name_word(name);
 
-		/* {UNUSED, g} -> {UNUSED, g + 1}: every copy of the cell is stale now, the owner's in a register too. */
-		if (!loami_cas(loami_slot_word(loami_slot_at(section, offset)), &word, word + (UINT64_C(1) << 32)))
+		/* {UNUSED, g} -> {UNUSED, g + 1}: every copy of the name is stale now, the owner's in a register too. */
+		if (!loami_cas(loami_slot_word(loami_index_slot(frames, (uint32_t)name)), &word,
+			       word + (UINT64_C(1) << 32)))
 			continue;
-		firsts[n++] = section->base + offset;
-		/* Not needed, but that a stale cell must not lie for 2^32 claims. The owner may have put another there. */
-		(void)loami_cas(&loami_cells(magazine)[i], &cell, CELL_NONE);
+		firsts[n++] = loami_index_pfn(frames, (uint32_t)name);
+		/* Not needed, but that a stale name must not lie for 2^32 claims. The owner may have put another there. */
+		(void)loami_cas(at, &name, NAME_NONE);
 	}
 	loami_blocks_put_many(frames, firsts, n, magazine->order);
 	return (uint64_t)n << magazine->order;
@@ -343,12 +342,11 @@ static uint64_t count_magazine(const struct loam_frames *frames, struct loami_ma
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < top; i++) {
-		uint64_t cell = loami_load_relaxed(&loami_cells(magazine)[i]);
-		const struct loami_frame_section *section = loami_index_section(frames, (uint32_t)cell);
-		uint32_t offset = (uint32_t)cell & ((UINT32_C(1) << SECTION_SHIFT) - 1);
+		uint64_t name = loami_load_relaxed(&loami_cells(magazine)[i].name);
 
-		if (loami_load_relaxed(loami_slot_word(loami_slot_at(section, offset))) == loami_cell_word(cell) &&
-		    in_zones(frames, section->base + offset, from, to))
+		if (loami_load_relaxed(loami_slot_word(loami_index_slot(frames, (uint32_t)name))) ==
+			    loami_name_word(name) &&
+		    in_zones(frames, loami_index_pfn(frames, (uint32_t)name), from, to))
 			n += UINT64_C(1) << magazine->order;
 	}
 	return n;

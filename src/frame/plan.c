@@ -3,7 +3,7 @@
  * 1 Concepts: one plan, made from the map by one kind of walk, serves metadata_size() and init, so that they cannot disagree. The walk yields pieces: runs
  *   of RAM that cross no border that matters. Only the outline of RAM counts, not which of it is usable: taking the metadata from the map
  *   does not change the plan.
- * 2 The metadata, in order: CPUs | their FIFOs | section numbers | sections | cells | chunk pointers | domains | top bitmaps | nobody's slot | chunks | rows
+ * 2 The metadata, in order: CPUs | their FIFOs | sections | numbers | chunk pointers | domains | top bitmaps | nobody's slot | chunks | rows
  *   | counts | slots.
  */
 #include "plan.h"
@@ -81,21 +81,18 @@ static void plan_sections(const struct loam_frames *frames, const struct loam_me
 {
 	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
 	struct loami_piece piece;
-	loam_pfn start = 0, end = 0;
+	uint64_t last = LOAM_PFN_NONE;
 
 	while (loami_walk_next(&walk, &piece)) {
 		if (plan->ram == 0)
 			plan->first_pfn = piece.start;
 		plan->ram += piece.end - piece.start;
 		plan->end_pfn = piece.end;
-		if (end == 0 || start >> SECTION_SHIFT != piece.start >> SECTION_SHIFT) {
-			plan->nslots += end - start;
-			plan->nsections++;
-			start = piece.start;
-		}
-		end = piece.end;
+		if (piece.start >> SECTION_SHIFT != last)
+			plan->nnumbers++;
+		last = piece.start >> SECTION_SHIFT;
 	}
-	plan->nslots += end - start;
+	plan->nslots = (plan->nnumbers - 1) * SECTION_FRAMES;
 }
 
 static void plan_chunks(const struct loam_frames *frames, const struct loam_memmap *map, struct loami_plan *plan)
@@ -119,24 +116,24 @@ static void plan_chunks(const struct loam_frames *frames, const struct loam_memm
 struct loami_plan loami_plan_make(const struct loam_frames *frames, const struct loam_memmap *map,
 				  loam_paddr hotplug_limit)
 {
-	struct loami_plan plan = {.nsections = 1, .nnodes = 1, .hardened = frames->hardened};
+	struct loami_plan plan = {.nnumbers = 1, .nnodes = 1, .hardened = frames->hardened};
 	loam_pfn limit = hotplug_limit >> LOAM_PAGE_SHIFT;
 	uint64_t align;
 
 	plan_sections(frames, map, &plan);
 	plan.cell_order = choose_cell_order(plan.ram, frames->ncpus);
 	plan_chunks(frames, map, &plan);
-	align = UINT64_C(1) << (plan.cell_order > SECTION_SHIFT ? plan.cell_order : SECTION_SHIFT);
+	align = UINT64_C(1) << plan.cell_order;
 	if (limit > plan.end_pfn) {
 		/* Room to grow: every section up to the limit may come to hold memory, of any zone and node. */
 		plan.first_pfn = 0;
 		plan.end_pfn = limit;
-		plan.nsections = 2 + (limit >> SECTION_SHIFT);
+		plan.nnumbers = 2 + (limit >> SECTION_SHIFT);
 		plan.nchunks += (limit >> plan.cell_order) + frames->nzones;
 		plan.ndomains = frames->nzones * LOAM_NODES_MAX;
 	}
 	plan.first_pfn = loami_align_down(plan.first_pfn, align);
-	plan.nnumbers = plan.ram == 0 && limit == 0 ? 0 : ((plan.end_pfn - plan.first_pfn) >> SECTION_SHIFT) + 1;
+	plan.nsections = plan.ram == 0 && limit == 0 ? 0 : ((plan.end_pfn - plan.first_pfn) >> SECTION_SHIFT) + 1;
 	return plan;
 }
 
@@ -155,11 +152,8 @@ struct loami_parts loami_plan_cut(const struct loami_plan *plan, unsigned int nc
 
 	parts.cpus = cut(&parts, base, ncpus * sizeof(struct loami_frame_cpu), LOAM_CPU_ALIGN);
 	parts.fifos = cut(&parts, base, plan->hardened ? ncpus * sizeof(uint64_t) * FIFO_FRAMES : 0, 64);
-	parts.numbers = cut(&parts, base, plan->nnumbers * sizeof(uint32_t), 64);
 	parts.sections = cut(&parts, base, plan->nsections * sizeof(struct loami_frame_section), 64);
-	parts.cells =
-		cut(&parts, base,
-		    plan->nsections * loami_section_cells(plan->cell_order) * sizeof(struct loami_frame_chunk *), 64);
+	parts.numbers = cut(&parts, base, plan->nnumbers * sizeof(struct loami_frame_number), 64);
 	parts.chunk_pointers = cut(&parts, base, plan->nchunks * sizeof(struct loami_frame_chunk *), 64);
 	parts.domains = cut(&parts, base, plan->ndomains * sizeof(struct loami_frame_domain), 64);
 	parts.tops = cut(&parts, base, words * sizeof(uint64_t), 64);

@@ -39,8 +39,8 @@ struct loami_plan {
 	loam_pfn first_pfn;
 	loam_pfn end_pfn;
 	uint64_t ram;       /* frames */
-	uint64_t nnumbers;  /* 128 MiB from first_pfn to the end */
-	uint64_t nsections; /* room for this many, number 0 included */
+	uint64_t nsections; /* 16 MiB each, from first_pfn to the end */
+	uint64_t nnumbers;  /* room for this many with RAM, number 0 included */
 	uint64_t nchunks;   /* room for this many */
 	uint64_t nblocks;   /* of all chunks */
 	uint64_t nslots;
@@ -54,26 +54,20 @@ struct loami_plan loami_plan_make(const struct loam_frames *frames, const struct
 
 /* Where each array is, in the order of the metadata. */
 struct loami_parts {
-	uintptr_t cpus, fifos, numbers, sections, cells, chunk_pointers, domains, tops, nobody, chunks, rows, counts,
-		slots;
+	uintptr_t cpus, fifos, sections, numbers, chunk_pointers, domains, tops, nobody, chunks, rows, counts, slots;
 	uint64_t nbytes;
 };
 struct loami_parts loami_plan_cut(const struct loami_plan *plan, unsigned int ncpus, uintptr_t base);
 
-/* Chunk pointers that a section has. */
-static inline uint64_t loami_section_cells(unsigned int cell_order)
-{
-	return cell_order < SECTION_SHIFT ? UINT64_C(1) << (SECTION_SHIFT - cell_order) : 1;
-}
 /* 64-bit words of a top bitmap. */
 static inline uint64_t loami_top_words(uint64_t nchunks)
 {
 	return (nchunks + 63) / 64;
 }
 
-/* setup.c, for hot-plug too: the slots of [start, end) of one section; a chunk over rows and counts that are zero. */
+/* setup.c, for hot-plug too: slots for one section; a chunk over rows and counts that are zero. */
 void loami_slot_reset(struct loam_slot *slot, uint32_t state);
-void loami_section_add(struct loam_frames *frames, loam_pfn start, loam_pfn end, uintptr_t slots);
+void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots);
 void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk, const struct loami_outline *outline,
 		     uint64_t (*rows)[ROW_WORDS], uint16_t *counts);
 /* Frames whose slots say they are free become so: counted and put. */

@@ -44,7 +44,7 @@ bool loami_frame_claim_range(struct loam_frames *frames, loam_pfn first, uint64_
 		if (sound)
 			continue;
 		for (uint64_t k = 0; k < i; k++)
-			loami_store_release(&loami_slot_of(frames, first + k)->refcount, REF_UNUSED);
+			loami_frame_unclaim(loami_slot_of(frames, first + k));
 		if (i > 0)
 			loami_blocks_put(frames, first, i);
 		if (i + 1 < npages)

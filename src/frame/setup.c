@@ -68,63 +68,41 @@ void loami_slot_reset(struct loam_slot *slot, uint32_t state)
 	};
 }
 
-void loami_section_add(struct loam_frames *frames, loam_pfn start, loam_pfn end, uintptr_t slots)
+void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots)
 {
-	uint32_t number = frames->sections_used++;
-	struct loami_frame_section *section = &frames->sections[number];
+	loam_pfn base = loami_align_down(pfn, SECTION_FRAMES);
+	struct loami_frame_section *section = loami_section_of(frames, base);
+	uint32_t number = frames->numbers_used++;
 
-	section->base = start - loami_offset_of(start);
-	section->start = loami_offset_of(start);
-	section->count = (uint32_t)(end - start);
-	section->slots = slots - section->start * sizeof(struct loam_slot);
-	section->cells = frames->cells + number * (UINT64_C(1) << (SECTION_SHIFT - frames->cell_shift));
-	loami_store_release(&frames->section_numbers[(start - frames->first_pfn) >> SECTION_SHIFT], number);
+	for (unsigned int i = 0; i < SECTION_FRAMES; i++)
+		loami_slot_reset((struct loam_slot *)slots + i, STATE_HOLE);
+	frames->numbers[number] = (struct loami_frame_number){slots, base};
+	section->index = ((uint64_t)number << SECTION_SHIFT) - base;
+	loami_store_release(&section->slots, slots - (uintptr_t)base * sizeof(struct loam_slot));
 }
 
-/* Number 0: no frames, and a slot that CELL_NONE names. */
+/* Number 0: no frames, and a slot that NAME_NONE names. */
 static void make_nobody(struct loam_frames *frames, uintptr_t slot)
 {
 	frames->nobody = (struct loam_slot *)slot;
 	*frames->nobody = (struct loam_slot){.state = STATE_HOLE, .generation = 1};
-	frames->sections[0] = (struct loami_frame_section){.slots = slot, .cells = frames->cells};
-	frames->sections_used = 1;
+	frames->numbers[0] = (struct loami_frame_number){slot, 0};
+	frames->numbers_used = 1;
 }
 
-/* The slots of a section run from its first RAM to its last. */
 static void make_sections(struct loam_frames *frames, const struct loam_memmap *map, uintptr_t slots)
 {
 	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
 	struct loami_piece piece;
-	loam_pfn start = 0, end = 0;
 
 	while (loami_walk_next(&walk, &piece)) {
-		if (end != 0 && start >> SECTION_SHIFT != piece.start >> SECTION_SHIFT) {
-			loami_section_add(frames, start, end, slots);
-			slots += (uintptr_t)(end - start) * sizeof(struct loam_slot);
-			end = 0;
+		if (loami_section_of(frames, piece.start)->slots == 0) {
+			loami_section_add(frames, piece.start, slots);
+			slots += SECTION_FRAMES * sizeof(struct loam_slot);
 		}
-		if (end == 0)
-			start = piece.start;
-		end = piece.end;
-	}
-	if (end != 0)
-		loami_section_add(frames, start, end, slots);
-}
-
-static void make_slots(struct loam_frames *frames, const struct loam_memmap *map)
-{
-	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
-	struct loami_piece piece;
-	loam_pfn done = 0;
-
-	while (loami_walk_next(&walk, &piece)) {
-		if (done != 0 && done >> SECTION_SHIFT == piece.start >> SECTION_SHIFT)
-			for (loam_pfn pfn = done; pfn < piece.start; pfn++)
-				loami_slot_reset(loami_slot_of(frames, pfn), STATE_HOLE);
 		for (loam_pfn pfn = piece.start; pfn < piece.end; pfn++)
 			loami_slot_reset(loami_slot_of(frames, pfn),
 					 piece.type == LOAM_REGION_USABLE ? 0 : STATE_RESERVED);
-		done = piece.end;
 	}
 }
 
@@ -169,7 +147,6 @@ void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk
 		     uint64_t (*rows)[ROW_WORDS], uint16_t *counts)
 {
 	struct loami_frame_chunk **link = &frames->lowest;
-	uint64_t step = UINT64_C(1) << frames->cell_shift;
 
 	*chunk = (struct loami_frame_chunk){
 		.lock = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_CHUNK),
@@ -189,15 +166,11 @@ void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk
 		link = &(*link)->above;
 	chunk->above = *link;
 	loami_store_release(link, chunk);
-	for (loam_pfn pfn = outline->start; pfn < outline->end; pfn = (pfn / step + 1) * step) {
-		struct loami_frame_section *section = loami_section_of(frames, pfn);
-		struct loami_frame_chunk **cell;
+	for (loam_pfn pfn = outline->start; pfn < outline->end; pfn = (pfn / SECTION_FRAMES + 1) * SECTION_FRAMES) {
+		struct loami_frame_section *section = loami_section_find(frames, pfn);
 
-		if (section->count == 0)
-			continue;
-		cell = &section->cells[loami_offset_of(pfn) >> frames->cell_shift];
-		if (!*cell || (*cell)->start > chunk->start)
-			loami_store_release(cell, chunk);
+		if (section && (!section->chunk || section->chunk->start > chunk->start))
+			loami_store_release(&section->chunk, chunk);
 	}
 	frames->chunks[frames->nchunks] = chunk;
 	loami_store_release(&frames->nchunks, frames->nchunks + 1);
@@ -302,13 +275,11 @@ static void point_at(struct loam_frames *frames, const struct loami_plan *plan, 
 {
 	frames->first_pfn = plan->first_pfn;
 	frames->cell_order = plan->cell_order;
-	frames->cell_shift = plan->cell_order < SECTION_SHIFT ? plan->cell_order : SECTION_SHIFT;
-	frames->nsections = plan->nnumbers;
-	frames->sections_max = (uint32_t)plan->nsections;
+	frames->nsections = plan->nsections;
+	frames->numbers_max = (uint32_t)plan->nnumbers;
 	frames->chunks_max = (uint32_t)plan->nchunks;
-	frames->section_numbers = (uint32_t *)parts->numbers;
+	frames->numbers = (struct loami_frame_number *)parts->numbers;
 	frames->sections = (struct loami_frame_section *)parts->sections;
-	frames->cells = (struct loami_frame_chunk **)parts->cells;
 	frames->chunks = (struct loami_frame_chunk **)parts->chunk_pointers;
 	frames->domains = (struct loami_frame_domain *)parts->domains;
 	frames->tops = (uint64_t *)parts->tops;
@@ -334,7 +305,7 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 		plan = loami_plan_make(frames, config->map, config->hotplug_limit);
 		parts = loami_plan_cut(&plan, frames->ncpus, (uintptr_t)metadata);
 		status = parts.nbytes > nbytes ? LOAM_ERR_NO_METADATA : LOAM_OK;
-		if (plan.nsections > SECTIONS_MAX)
+		if (plan.nnumbers > SECTIONS_MAX)
 			status = LOAM_ERR_TOO_LARGE;
 	}
 	if (status != LOAM_OK) {
@@ -346,7 +317,6 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 	point_at(frames, &plan, &parts);
 	make_nobody(frames, parts.nobody);
 	make_sections(frames, config->map, parts.slots);
-	make_slots(frames, config->map);
 	make_chunks(frames, config->map, &parts);
 	give_usable(frames, config->map);
 	frames->metadata_frames = count_metadata(frames, config->map, (uintptr_t)metadata, nbytes);

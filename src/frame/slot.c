@@ -17,7 +17,7 @@ struct loam_slot *loam_frame_slot(const struct loam_frames *frames, loam_pfn pfn
 {
 	struct loam_slot *slot = loami_slot_find(frames, pfn);
 
-	if (LOAMI_UNLIKELY(!slot)) {
+	if (LOAMI_UNLIKELY(!slot || loami_load_relaxed(&slot->state) == STATE_HOLE)) {
 		if (!frames->sections)
 			loami_misuse("loam: frame: slot of frame 0x%llx asked for before init",
 				     (unsigned long long)pfn);
@@ -31,7 +31,7 @@ bool loam_frame_has_slot(const struct loam_frames *frames, loam_pfn pfn)
 {
 	const struct loam_slot *slot = loami_slot_find(frames, pfn);
 
-	return slot && slot->state != STATE_HOLE;
+	return slot && loami_load_relaxed(&slot->state) != STATE_HOLE;
 }
 
 uint32_t loam_frame_ref_get(const struct loam_frames *frames, loam_pfn pfn)
@@ -114,8 +114,7 @@ void loam_frame_set_guard(struct loam_frames *frames, loam_pfn pfn, uint32_t gua
 {
 	struct loam_slot *slot = loam_frame_slot(frames, pfn);
 
-	if ((guard & LOAM_GUARD_POISONED) != 0)
-		loami_frame_special(frames, pfn);
+	loami_frame_special(frames, pfn);
 	loami_store_release(&slot->guard, guard);
 }
 
@@ -123,8 +122,7 @@ void loam_frame_set_vtable(struct loam_frames *frames, loam_pfn pfn, const struc
 {
 	struct loam_slot *slot = loam_frame_slot(frames, pfn);
 
-	if (vtable)
-		loami_frame_special(frames, pfn);
+	loami_frame_special(frames, pfn);
 	loami_store_release(&slot->vtable, (uint64_t)(uintptr_t)vtable);
 }
 
@@ -186,10 +184,15 @@ static uint64_t *special_word(const struct loam_frames *frames, loam_pfn pfn, ui
 
 void loami_frame_special(struct loam_frames *frames, loam_pfn pfn)
 {
+	struct loam_slot *slot = loami_slot_of(frames, pfn);
 	uint64_t bit, *word = special_word(frames, pfn, &bit);
 
+	/* Nobody else changes the state of a frame in use, and who gives it hooks at the same time writes the same. */
+	loami_store_relaxed(&slot->state, (uint8_t)(loami_load_relaxed(&slot->state) | STATE_SPECIAL));
 	if (word && (loami_load_relaxed(word) & bit) == 0)
 		(void)loami_fetch_or(word, bit);
+	if (loami_load_relaxed(&frames->specials) == 0)
+		loami_store_release(&frames->specials, 1);
 }
 
 bool loami_frame_is_special(const struct loam_frames *frames, loam_pfn first, uint64_t n)
@@ -201,6 +204,18 @@ bool loami_frame_is_special(const struct loam_frames *frames, loam_pfn first, ui
 			return true;
 	}
 	return false;
+}
+
+/* Poison stays: it says why a quarantined frame is where it is. */
+void loami_frame_reset_special(struct loam_frames *frames, loam_pfn first, uint64_t n)
+{
+	for (loam_pfn pfn = first; pfn < first + n; pfn++) {
+		struct loam_slot *slot = loami_slot_of(frames, pfn);
+
+		loami_store_relaxed(&slot->vtable, 0);
+		(void)loami_fetch_and(&slot->guard, LOAM_GUARD_POISONED);
+		loami_store_relaxed(&slot->state, (uint8_t)(loami_load_relaxed(&slot->state) & ~STATE_SPECIAL));
+	}
 }
 
 void loami_frame_quarantine(struct loam_frames *frames, loam_pfn first, uint64_t n)

@@ -80,7 +80,7 @@ static enum loam_status check_chunk_slots(struct loam_frames *frames, const stru
 		    0)
 			continue;
 		slot = loami_slot_find(frames, pfn);
-		if (!slot || (slot->state & ~STATE_UNPARKED) != 0 || slot->refcount != REF_UNUSED) {
+		if (!slot || (slot->state & ~(STATE_UNPARKED | STATE_SPECIAL)) != 0 || slot->refcount != REF_UNUSED) {
 			loami_print("loam: frame: check: 0x%llx is free with refcount 0x%x\n",
 				    (unsigned long long)loam_frame_address(pfn), slot ? slot->refcount : 0);
 			return LOAM_ERR_INVALID;
