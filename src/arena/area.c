@@ -11,24 +11,6 @@
  */
 #include "arena.h"
 
-uint8_t loami_area_describe(const struct loam_arena *arena, struct loami_span *span, uint64_t where, unsigned int index,
-			    struct loam_area *area)
-{
-	uint8_t state = loami_load_acquire(loami_state(span, index));
-	uint64_t page = (loami_span_first(where) << arena->shift) + (uint64_t)index * loami_span_slot(where);
-
-	area->span = span;
-	area->index = index;
-	area->version = loami_load_acquire(&span->version);
-	area->start = arena->base + (page << LOAM_PAGE_SHIFT);
-	area->npages = loami_area_npages(arena, span, where, state);
-	area->capacity = (loami_span_is_extent(span) ? (size_t)loami_load_acquire(&span->ngranules) << arena->shift
-						     : loami_span_slot(where)) -
-			 arena->guard;
-	area->record = &loami_load_acquire(&span->records)[index];
-	return state;
-}
-
 static uint8_t slack_of(const struct loam_area *area, size_t npages)
 {
 	return loami_span_is_extent(area->span) ? 0 : (uint8_t)((area->capacity - npages) << LOAMI_AREA_SLACK_SHIFT);
@@ -71,10 +53,11 @@ enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, s
 		return status;
 	}
 	span = loami_meta_get(arena, LOAMI_POOL_EXTENT);
-	loami_store_release(&span->version, loami_load_relaxed(&span->version) + 1);
+	loami_span_begin(span);
 	loami_store_release(&span->ngranules, (uint32_t)n);
 	loami_store_release(&span->records, (struct loam_area_record *)(void *)((char *)span + LOAMI_SPAN_BYTES));
 	loami_store_release(&span->where, first | UINT64_C(1) << 48);
+	loami_span_end(span);
 	loami_radix_fill(arena, first, n, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
 	arena->extent_areas++;
 	arena->extent_pages += npages;

@@ -47,8 +47,31 @@ enum {
 	LOAMI_WORD_TAG = 3,
 };
 
+#define LOAMI_RADIX_SHIFT 9
+
+static inline uint64_t *loami_radix_table(uint64_t entry)
+{
+	return (uint64_t *)(uintptr_t)entry;
+}
+/* An entry of the root or of a middle table that leads on to a table. */
+static inline bool loami_radix_is_table(uint64_t entry)
+{
+	return entry != 0 && (entry & LOAMI_WORD_TAG) == 0;
+}
+
 /* Word of granule @g. Lock-free. */
-uint64_t loami_radix_get(const struct loam_arena *arena, uint64_t g);
+static inline uint64_t loami_radix_get(const struct loam_arena *arena, uint64_t g)
+{
+	const uint64_t mask = (UINT64_C(1) << LOAMI_RADIX_SHIFT) - 1;
+	uint64_t entry = loami_load_acquire(&arena->root[g >> (2 * LOAMI_RADIX_SHIFT)]);
+
+	if (LOAMI_UNLIKELY(!loami_radix_is_table(entry)))
+		return entry;
+	entry = loami_load_acquire(&loami_radix_table(entry)[(g >> LOAMI_RADIX_SHIFT) & mask]);
+	if (LOAMI_UNLIKELY(!loami_radix_is_table(entry)))
+		return entry;
+	return loami_load_acquire(&loami_radix_table(entry)[g & mask]);
+}
 /* Granules in a row from @g on, @g included, that have no table and so no word of their own. 0: it has one. */
 uint64_t loami_radix_gap(const struct loam_arena *arena, uint64_t g);
 /* Extent lock held from here on. prepare: make the tables for granule @g from the stock. set: it has been prepared. */
@@ -86,7 +109,7 @@ enum loami_pool {
  */
 struct loami_span {
 	uint64_t where;      /* first granule | pages per place << 32 | places << 48 */
-	uint32_t version;    /* + 1 each time it begins to describe another run */
+	uint32_t version;    /* + 2 each time it begins to describe another run; odd while it changes */
 	uint32_t reciprocal; /* slab: 2^26 / pages per place + 1 */
 	uint8_t kind;        /* enum loami_pool */
 	uint8_t size_class;  /* slab */
@@ -139,6 +162,40 @@ static inline size_t loami_area_npages(const struct loam_arena *arena, const str
 	if (loami_span_is_extent(span))
 		return loami_load_acquire(&span->npages);
 	return (size_t)loami_span_slot(where) - arena->guard - (state >> LOAMI_AREA_SLACK_SHIFT);
+}
+
+/* What a span is from here on. The caller owns it, and no word leads to it. */
+static inline void loami_span_begin(struct loami_span *span)
+{
+	loami_store_release(&span->version, loami_load_relaxed(&span->version) + 1);
+}
+static inline void loami_span_end(struct loami_span *span)
+{
+	loami_store_release(&span->version, loami_load_relaxed(&span->version) + 1);
+}
+
+/* Everything about place @index of @span, which the caller owns or which may change under him. Return: its state. */
+static inline uint8_t loami_area_describe(const struct loam_arena *arena, struct loami_span *span, uint64_t where,
+					  unsigned int index, struct loam_area *area)
+{
+	uint64_t page = loami_span_first(where) << arena->shift;
+	uint8_t state;
+
+	area->span = span;
+	area->index = index;
+	area->record = &loami_load_acquire(&span->records)[index];
+	if (LOAMI_UNLIKELY(loami_span_is_extent(span))) {
+		state = loami_load_acquire(&span->own_state[0]);
+		area->npages = loami_load_acquire(&span->npages);
+		area->capacity = ((size_t)loami_load_acquire(&span->ngranules) << arena->shift) - arena->guard;
+	} else {
+		state = loami_load_acquire(&span->state[index]);
+		area->capacity = loami_span_slot(where) - arena->guard;
+		area->npages = area->capacity - (state >> LOAMI_AREA_SLACK_SHIFT);
+		page += (uint64_t)index * loami_span_slot(where);
+	}
+	area->start = arena->base + (page << LOAM_PAGE_SHIFT);
+	return state;
 }
 
 /* An entry of a batch: a span and a place in it. */
@@ -232,9 +289,6 @@ LOAM_NODISCARD enum loam_status loami_extent_reserve(struct loam_arena *arena, s
 						     struct loam_area *area);
 /* The extent behind a dirty or claimed range is free. No lock held. */
 void loami_extent_release(struct loam_arena *arena, struct loami_span *span);
-/* Everything about place @index of @span, which the caller owns or which may change under him. Return: its state. */
-uint8_t loami_area_describe(const struct loam_arena *arena, struct loami_span *span, uint64_t where, unsigned int index,
-			    struct loam_area *area);
 /* Where @address is, and in which state; OUT_OF_RANGE, NOT_FOUND. */
 LOAM_NODISCARD enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address,
 						struct loam_area *area, uint8_t *state);

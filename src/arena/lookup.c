@@ -1,43 +1,47 @@
 /* arena/lookup.c: what is at an address, without a lock.
  *
- * 1 A reader goes word -> span -> place -> state and then looks again at the span's version and the state. Spans are type-stable, so whatever it finds
- *   meanwhile is a span, old or new; if version and state are the same before and after, all it read belongs to one run, and the range was there. Otherwise
- *   somebody has freed or reserved in between, and it starts over: so the whole system makes progress.
+ * 1 A reader goes word -> span -> place -> state. Spans are type-stable, so whatever it finds is a span, old or new. A span's version is odd while
+ *   its fields change and then a new one; if it is even and the same before and after, and the span covers the address, then all that was read belongs to the
+ *   run at this address at one moment, by whatever word it was reached. Otherwise somebody has freed or reserved there in between, and the reader starts
+ *   over: so the whole system makes progress.
  * 2 A copy of a record is good if its sequence is the same before and after and the range was live throughout: sequences are never used twice, and a record whose
  *   sequence is 0 is being written (loam_arena_write_record).
- * 3 Orders: writers store every field with release: version first, then where, the word last; readers load with acquire in the opposite order. A reader that
- *   sees one new field therefore sees the new version. A span's word is cleared before its memory describes another run.
+ * 3 Orders: writers store with release, the version first and last, the word after it; readers load with acquire. A span's words are cleared before its memory
+ *   describes another run.
  * 4 In order of addresses: loam_arena_next() steps from run to run over the same words. A free run, and address space without tables, is one step.
  */
 #include "arena.h"
 
-/* Where is it? The answer is good if the version that was read first is the same at the end. */
-static bool find_once(const struct loam_arena *arena, uint64_t page, uint64_t word, struct loam_area *area,
-		      uint8_t *state, bool *beyond)
-{
-	struct loami_span *span = (struct loami_span *)(uintptr_t)(word & ~(uint64_t)LOAMI_WORD_TAG);
-	uint64_t where, in, index = 0;
-	uint32_t version;
+enum found { FOUND, BEHIND, CHANGED };
 
-	__builtin_prefetch(span->state, 1); /* both lines of a slab at once; whoever claims writes the second */
-	where = loami_load_acquire(&span->where);
-	version = loami_load_acquire(&span->version);
-	in = page - (loami_span_first(where) << arena->shift);
-	if (!loami_span_is_extent(span))
+/* Where in @span? BEHIND: in the rest behind its last place. CHANGED: look again. */
+static inline enum found find_in(const struct loam_arena *arena, struct loami_span *span, uint64_t page,
+				 struct loam_area *area, uint8_t *state)
+{
+	uint32_t version = loami_load_acquire(&span->version);
+	uint64_t where = loami_load_acquire(&span->where);
+	uint64_t in = page - (loami_span_first(where) << arena->shift);
+	uint64_t index = 0;
+	bool covered;
+
+	if (LOAMI_UNLIKELY(loami_span_is_extent(span))) {
+		covered = in < (uint64_t)loami_load_acquire(&span->ngranules) << arena->shift;
+	} else {
 		index = in * loami_load_acquire(&span->reciprocal) >> LOAMI_RECIPROCAL_SHIFT;
-	*beyond = index >= loami_span_nslots(where);
-	if (!*beyond)
+		covered = index < loami_span_nslots(where);
+	}
+	if (LOAMI_LIKELY(covered))
 		*state = loami_area_describe(arena, span, where, (unsigned int)index, area);
-	/* The same @where twice, and the same word: the version belongs to this run. */
-	return loami_load_acquire(&span->where) == where && loami_load_acquire(&span->version) == version &&
-	       (*beyond || area->version == version) && loami_radix_get(arena, page >> arena->shift) == word;
+	area->version = version;
+	if (LOAMI_UNLIKELY(loami_load_acquire(&span->version) != version || (version & 1) != 0))
+		return CHANGED;
+	return covered ? FOUND : BEHIND;
 }
 
 enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address, struct loam_area *area,
 				 uint8_t *state)
 {
 	uint64_t page, g;
-	bool beyond;
 
 	*state = LOAMI_AREA_FREE;
 	if (LOAMI_UNLIKELY(address < arena->start || address >= arena->end))
@@ -48,11 +52,17 @@ enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t addre
 		return LOAM_ERR_NOT_FOUND;
 	for (;;) {
 		uint64_t word = loami_radix_get(arena, g);
+		struct loami_span *span = (struct loami_span *)(uintptr_t)(word & ~(uint64_t)LOAMI_WORD_TAG);
+		enum found found;
 
 		if (LOAMI_UNLIKELY((word & LOAMI_WORD_TAG) != LOAMI_WORD_SPAN))
 			return LOAM_ERR_NOT_FOUND;
-		if (LOAMI_LIKELY(find_once(arena, page, word, area, state, &beyond)))
-			return beyond ? LOAM_ERR_NOT_FOUND : LOAM_OK; /* beyond: the rest behind the last place */
+		__builtin_prefetch(span->state, 1); /* both lines of a slab at once; whoever claims writes the second */
+		found = find_in(arena, span, page, area, state);
+		if (LOAMI_LIKELY(found == FOUND))
+			return LOAM_OK;
+		if (found == BEHIND && loami_radix_get(arena, g) == word)
+			return LOAM_ERR_NOT_FOUND;
 	}
 }
 

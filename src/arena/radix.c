@@ -9,32 +9,9 @@
  */
 #include "arena.h"
 
-enum { FANOUT_SHIFT = 9 };
-
+#define FANOUT_SHIFT LOAMI_RADIX_SHIFT
 #define FANOUT (UINT64_C(1) << FANOUT_SHIFT)
 #define ROOT_SHIFT (2 * FANOUT_SHIFT)
-
-static uint64_t *table_of(uint64_t entry)
-{
-	return (uint64_t *)(uintptr_t)entry;
-}
-
-static bool is_table(uint64_t entry)
-{
-	return entry != 0 && (entry & LOAMI_WORD_TAG) == 0;
-}
-
-uint64_t loami_radix_get(const struct loam_arena *arena, uint64_t g)
-{
-	uint64_t entry = loami_load_acquire(&arena->root[g >> ROOT_SHIFT]);
-
-	if (LOAMI_UNLIKELY(!is_table(entry)))
-		return entry;
-	entry = loami_load_acquire(&table_of(entry)[(g >> FANOUT_SHIFT) & (FANOUT - 1)]);
-	if (LOAMI_UNLIKELY(!is_table(entry)))
-		return entry;
-	return loami_load_acquire(&table_of(entry)[g & (FANOUT - 1)]);
-}
 
 uint64_t loami_radix_gap(const struct loam_arena *arena, uint64_t g)
 {
@@ -42,9 +19,9 @@ uint64_t loami_radix_gap(const struct loam_arena *arena, uint64_t g)
 
 	if (entry == 0)
 		return (UINT64_C(1) << ROOT_SHIFT) - (g & ((UINT64_C(1) << ROOT_SHIFT) - 1));
-	if (!is_table(entry))
+	if (!loami_radix_is_table(entry))
 		return 0;
-	entry = loami_load_acquire(&table_of(entry)[(g >> FANOUT_SHIFT) & (FANOUT - 1)]);
+	entry = loami_load_acquire(&loami_radix_table(entry)[(g >> FANOUT_SHIFT) & (FANOUT - 1)]);
 	return entry == 0 ? FANOUT - (g & (FANOUT - 1)) : 0;
 }
 
@@ -57,8 +34,8 @@ static uint64_t *table_below(struct loam_arena *arena, uint64_t *entry)
 		value = (uint64_t)(uintptr_t)loami_meta_frame(arena);
 		loami_store_release(entry, value);
 	}
-	LOAMI_ASSERT(is_table(value));
-	return table_of(value);
+	LOAMI_ASSERT(loami_radix_is_table(value));
+	return loami_radix_table(value);
 }
 
 void loami_radix_prepare(struct loam_arena *arena, uint64_t g)
@@ -70,8 +47,8 @@ void loami_radix_prepare(struct loam_arena *arena, uint64_t g)
 
 void loami_radix_set(struct loam_arena *arena, uint64_t g, uint64_t word)
 {
-	uint64_t *middle = table_of(loami_load_relaxed(&arena->root[g >> ROOT_SHIFT]));
-	uint64_t *leaf = table_of(loami_load_relaxed(&middle[(g >> FANOUT_SHIFT) & (FANOUT - 1)]));
+	uint64_t *middle = loami_radix_table(loami_load_relaxed(&arena->root[g >> ROOT_SHIFT]));
+	uint64_t *leaf = loami_radix_table(loami_load_relaxed(&middle[(g >> FANOUT_SHIFT) & (FANOUT - 1)]));
 
 	loami_store_release(&leaf[g & (FANOUT - 1)], word);
 }
@@ -81,13 +58,13 @@ static void fill_leaf(uint64_t *entry, uint64_t first, uint64_t n, uint64_t word
 {
 	uint64_t value = loami_load_relaxed(entry);
 
-	if (!is_table(value)) {
+	if (!loami_radix_is_table(value)) {
 		LOAMI_ASSERT(n == FANOUT);
 		loami_store_release(entry, word);
 		return;
 	}
 	for (uint64_t i = 0; i < n; i++)
-		loami_store_release(&table_of(value)[(first & (FANOUT - 1)) + i], word);
+		loami_store_release(&loami_radix_table(value)[(first & (FANOUT - 1)) + i], word);
 }
 
 /* The same below one entry of the root. */
@@ -95,7 +72,7 @@ static void fill_middle(uint64_t *entry, uint64_t first, uint64_t n, uint64_t wo
 {
 	uint64_t value = loami_load_relaxed(entry);
 
-	if (!is_table(value)) {
+	if (!loami_radix_is_table(value)) {
 		LOAMI_ASSERT(n == UINT64_C(1) << ROOT_SHIFT);
 		loami_store_release(entry, word);
 		return;
@@ -105,7 +82,7 @@ static void fill_middle(uint64_t *entry, uint64_t first, uint64_t n, uint64_t wo
 
 		if (here > end - first)
 			here = end - first;
-		fill_leaf(&table_of(value)[(first >> FANOUT_SHIFT) & (FANOUT - 1)], first, here, word);
+		fill_leaf(&loami_radix_table(value)[(first >> FANOUT_SHIFT) & (FANOUT - 1)], first, here, word);
 		first += here;
 	}
 }

@@ -92,12 +92,13 @@ static enum loam_status make(struct loam_arena *arena, unsigned int size_class, 
 	span = loami_meta_get(arena, LOAMI_POOL_SLAB);
 	span->size_class = (uint8_t)size_class;
 	span->cpu = (uint16_t)cpu;
-	loami_store_release(&span->version, loami_load_relaxed(&span->version) + 1);
+	loami_span_begin(span);
 	loami_store_release(&span->ngranules, (uint32_t)ngranules);
 	span->free = loami_mask64(nslots);
 	loami_store_release(&span->records, loami_meta_get(arena, record_pool(nslots)));
 	loami_store_release(&span->reciprocal, (uint32_t)((UINT32_C(1) << LOAMI_RECIPROCAL_SHIFT) / pages + 1));
 	loami_store_release(&span->where, first | pages << 32 | (uint64_t)nslots << 48);
+	loami_span_end(span);
 	loami_radix_fill(arena, first, ngranules, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
 	*made = span;
 	loami_unlock_irq(&arena->lock, irq);
