@@ -140,6 +140,41 @@ static enum loam_status look(const struct loam_pagetable *tree, const struct loa
 	return LOAM_OK;
 }
 
+/* Entries that change all at once: of a leaf table, or one large leaf. */
+struct piece {
+	struct loami_place place;
+	uintptr_t va;
+	size_t entries;
+	size_t npages; /* of each */
+};
+
+static struct piece piece_at(const struct loam_pagetable *tree, const struct loami_range *range, size_t page,
+			     uint64_t user)
+{
+	struct piece piece = {.va = range->start + page * LOAM_PAGE_SIZE};
+	size_t here;
+
+	piece.place = loami_descend(tree, piece.va, 0, user);
+	here = pages_here(range, piece.va, &piece.place);
+	piece.entries = piece.place.level == 0 ? here : 1;
+	piece.npages = piece.place.level == 0 ? 1 : here;
+	return piece;
+}
+
+/* Pages of one leaf table, all mapped: then *@piece is all there is, found by one walk. */
+static bool is_one_piece(const struct loam_pagetable *tree, const struct loami_range *range, struct piece *piece)
+{
+	if (!loami_is_in_one_table(range))
+		return false;
+	*piece = piece_at(tree, range, 0, 0);
+	if (piece->place.level != 0)
+		return false;
+	for (size_t i = 0; i < piece->entries; i++)
+		if (!loami_is_valid(loami_load_relaxed(&piece->place.slot[i])))
+			return false;
+	return true;
+}
+
 /* Look, and cut at both ends. LOAM_OK: the range is made of whole leaves. */
 static enum loam_status prepare(struct loam_pagetable *tree, const struct loami_range *range)
 {
@@ -159,12 +194,26 @@ static enum loam_status prepare(struct loam_pagetable *tree, const struct loami_
 	return LOAM_OK;
 }
 
+/* CLEAR (tests/model/tlb.pml). Relaxed stores: what must not come before them follows a release of the caller's, the engine's PUBLISH at the latest. */
+static void clear_piece(const struct loam_pagetable *tree, const struct piece *piece, loam_paging_leaf_fn leaf,
+			void *context)
+{
+	for (size_t i = 0; i < piece->entries; i++) {
+		uint64_t entry = loami_load_relaxed(&piece->place.slot[i]);
+
+		loami_store_relaxed(&piece->place.slot[i], 0);
+		if (leaf != NULL)
+			leaf(context, piece->va + i * LOAM_PAGE_SIZE,
+			     loami_leaf_address(tree->format, entry, piece->place.level), piece->npages);
+	}
+}
+
 enum loam_status loam_paging_unmap(struct loam_pagetable *tree, uintptr_t va, size_t npages, loam_paging_leaf_fn leaf,
 				   void *context)
 {
 	struct loami_range range;
+	struct piece piece;
 	enum loam_status status;
-	size_t here;
 
 	LOAMI_NOT_FROM_NMI();
 	if (tree == NULL)
@@ -173,41 +222,40 @@ enum loam_status loam_paging_unmap(struct loam_pagetable *tree, uintptr_t va, si
 	if (status != LOAM_OK)
 		return status;
 	loami_changer_enter(tree);
-	status = prepare(tree, &range);
-	for (size_t page = 0; status == LOAM_OK && page < npages; page += here) {
-		uintptr_t at = va + page * LOAM_PAGE_SIZE;
-		struct loami_place place = loami_descend(tree, at, 0, 0);
-		size_t entries;
-
-		here = pages_here(&range, at, &place);
-		entries = place.level == 0 ? here : 1;
-		for (size_t i = 0; i < entries; i++) {
-			uint64_t entry = loami_load_relaxed(&place.slot[i]);
-
-			/* CLEAR (tests/model/tlb.pml). Relaxed: what must come after it follows the engine's seq_cst publish. */
-			loami_store_relaxed(&place.slot[i], 0);
-			if (leaf != NULL)
-				leaf(context, at + i * LOAM_PAGE_SIZE,
-				     loami_leaf_address(tree->format, entry, place.level), here / entries);
+	if (is_one_piece(tree, &range, &piece)) {
+		clear_piece(tree, &piece, leaf, context);
+	} else {
+		status = prepare(tree, &range);
+		for (size_t page = 0; status == LOAM_OK && page < npages; page += piece.entries * piece.npages) {
+			piece = piece_at(tree, &range, page, 0);
+			clear_piece(tree, &piece, leaf, context);
 		}
 	}
 	loami_changer_leave(tree, status == LOAM_OK ? &range : NULL);
 	return status;
 }
 
+static void protect_piece(const struct piece *piece, uint64_t change, uint64_t bits)
+{
+	for (size_t i = 0; i < piece->entries; i++) {
+		uint64_t entry = loami_load_relaxed(&piece->place.slot[i]);
+
+		loami_store_relaxed(&piece->place.slot[i], (entry & ~change) | bits);
+	}
+}
+
 enum loam_status loam_paging_protect(struct loam_pagetable *tree, uintptr_t va, size_t npages, unsigned int prot)
 {
 	struct loami_range range;
+	struct piece piece;
 	enum loam_status status;
-	size_t here;
 
 	LOAMI_NOT_FROM_NMI();
 	if (tree == NULL)
 		return LOAM_ERR_INVALID;
 	status = loami_check_range(tree, va, npages, &range);
-	if (status != LOAM_OK)
-		return status;
-	status = loami_check_prot(prot);
+	if (status == LOAM_OK)
+		status = loami_check_prot(prot);
 	if (status != LOAM_OK)
 		return status;
 
@@ -217,18 +265,13 @@ enum loam_status loam_paging_protect(struct loam_pagetable *tree, uintptr_t va, 
 	uint64_t user = bits & tree->format->table_user;
 
 	loami_changer_enter(tree);
-	status = prepare(tree, &range);
-	for (size_t page = 0; status == LOAM_OK && page < npages; page += here) {
-		uintptr_t at = va + page * LOAM_PAGE_SIZE;
-		struct loami_place place = loami_descend(tree, at, 0, user);
-		size_t entries;
-
-		here = pages_here(&range, at, &place);
-		entries = place.level == 0 ? here : 1;
-		for (size_t i = 0; i < entries; i++) {
-			uint64_t entry = loami_load_relaxed(&place.slot[i]);
-
-			loami_store_relaxed(&place.slot[i], (entry & ~change) | bits);
+	if (user == 0 && is_one_piece(tree, &range, &piece)) {
+		protect_piece(&piece, change, bits);
+	} else {
+		status = prepare(tree, &range);
+		for (size_t page = 0; status == LOAM_OK && page < npages; page += piece.entries * piece.npages) {
+			piece = piece_at(tree, &range, page, user);
+			protect_piece(&piece, change, bits);
 		}
 	}
 	loami_changer_leave(tree, NULL);

@@ -47,7 +47,7 @@ enum {
 		.half = LOAMI_HALF_BOTH, .pa_bits = 52, .address_shift = 0,                                            \
 		.address_mask = UINT64_C(0x000ffffffffff000),                                                          \
 		.table_bits = BIT(0) | BIT(X86_WRITE) | BIT(X86_ACCESSED), .table_user = BIT(X86_USER),                \
-		.leaf_test = BIT(X86_LARGE), .leaf_when_clear = false,                                                 \
+		.table_mask = BIT(0) | BIT(X86_LARGE), .table_value = BIT(0),                                          \
 		.leaf_bits = {BIT(0) | BIT(X86_ACCESSED), BIT(0) | BIT(X86_ACCESSED) | BIT(X86_LARGE),                 \
 			      BIT(0) | BIT(X86_ACCESSED) | BIT(X86_LARGE)},                                            \
 		.prot_mask = BIT(X86_WRITE) | BIT(X86_DIRTY) | BIT(X86_USER) | BIT(X86_GLOBAL) | BIT(X86_NX),          \
@@ -74,8 +74,8 @@ enum { ARM_PAGE = 1, ARM_USER = 6, ARM_READ_ONLY = 7, ARM_AF = 10, ARM_NOT_GLOBA
 	{                                                                                                              \
 		.name = (format_name), .levels = 4, .va_bits = 48, .half = (format_half), .pa_bits = 48,               \
 		.address_shift = 0, .address_mask = UINT64_C(0x0000fffffffff000),                                      \
-		.table_bits = BIT(0) | BIT(ARM_PAGE), .table_user = 0, .leaf_test = BIT(ARM_PAGE),                     \
-		.leaf_when_clear = true,                                                                               \
+		.table_bits = BIT(0) | BIT(ARM_PAGE), .table_user = 0, .table_mask = BIT(0) | BIT(ARM_PAGE),           \
+		.table_value = BIT(0) | BIT(ARM_PAGE),                                                                 \
 		.leaf_bits = {BIT(0) | BIT(ARM_PAGE) | BIT(ARM_AF), BIT(0) | BIT(ARM_AF), BIT(0) | BIT(ARM_AF)},       \
 		.prot_mask = ARM_PROT_MASK, .prot_decode = ARM_PROT_MASK, .prot_global = BIT(ARM_NOT_GLOBAL),          \
 		.prot = PROTS(ARM_PROT), .cache_mask = ARM_ATTR(7) | ARM_INNER_SHAREABLE,                              \
@@ -105,7 +105,7 @@ enum { RV_PBMT_NONE = 0, RV_PBMT_NC = 1, RV_PBMT_IO = 2, RV_PBMT_ALL = 3 };
 		.name = (format_name), .levels = (format_levels), .va_bits = LOAM_PAGE_SHIFT + 9 * (format_levels),    \
 		.half = LOAMI_HALF_BOTH, .pa_bits = 56, .address_shift = 2,                                            \
 		.address_mask = UINT64_C(0x003ffffffffffc00), .table_bits = BIT(0), .table_user = 0,                   \
-		.leaf_test = BIT(RV_READ) | BIT(RV_WRITE) | BIT(RV_EXEC), .leaf_when_clear = false,                    \
+		.table_mask = BIT(0) | BIT(RV_READ) | BIT(RV_WRITE) | BIT(RV_EXEC), .table_value = BIT(0),             \
 		.leaf_bits = {RV_LEAF, RV_LEAF, RV_LEAF},                                                              \
 		.prot_mask = BIT(RV_WRITE) | BIT(RV_EXEC) | BIT(RV_USER) | BIT(RV_GLOBAL) | BIT(RV_DIRTY),             \
 		.prot_decode = BIT(RV_WRITE) | BIT(RV_EXEC) | BIT(RV_USER) | BIT(RV_GLOBAL),                           \
@@ -132,10 +132,5 @@ const char *loam_paging_format_name(const struct loam_paging_format *format)
 
 bool loam_paging_is_canonical(const struct loam_paging_format *format, uintptr_t address)
 {
-	/* The bits that must agree: with one tree the highest translated bit is one of them, with a tree per half it is not. */
-	unsigned int low = format->half == LOAMI_HALF_BOTH ? format->va_bits - 1 : format->va_bits;
-	uint64_t upper = (uint64_t)address >> low;
-	uint64_t ones = ~UINT64_C(0) >> low;
-
-	return (upper == 0 && format->half != LOAMI_HALF_HIGH) || (upper == ones && format->half != LOAMI_HALF_LOW);
+	return loami_is_translatable(format, address, address);
 }

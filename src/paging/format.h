@@ -42,8 +42,8 @@ struct loam_paging_format {
 	uint64_t address_mask;      /* of the entry */
 	uint64_t table_bits;        /* an entry that points to a table */
 	uint64_t table_user;        /* of a leaf's bits: also needed in every entry above it */
-	uint64_t leaf_test;         /* above level 0: a leaf when (entry & leaf_test) is non-zero, ... */
-	bool leaf_when_clear;       /* ... or when it is zero */
+	uint64_t table_mask;        /* above level 0: a table when (entry & table_mask) == table_value, else a leaf */
+	uint64_t table_value;
 	uint64_t leaf_bits[LOAMI_LEAF_LEVELS];
 	uint64_t prot_mask;   /* all bits of prot[], */
 	uint64_t prot_decode; /* those of them that say what is permitted (not: dirty), */
@@ -65,6 +65,17 @@ static inline uint64_t loami_level_span(unsigned int level)
 	return UINT64_C(1) << loami_level_shift(level);
 }
 
+/* Does the format translate [first, last]? Its ends lie in one half, so nothing between them is outside. The bits that must agree: with one tree for both halves
+ * the highest translated bit is one of them, with a tree per half it is not. */
+static inline bool loami_is_translatable(const struct loam_paging_format *format, uintptr_t first, uintptr_t last)
+{
+	unsigned int low = format->half == LOAMI_HALF_BOTH ? format->va_bits - 1 : format->va_bits;
+
+	if ((uint64_t)(first | last) >> low == 0)
+		return format->half != LOAMI_HALF_HIGH;
+	return (uint64_t)(first & last) >> low == ~UINT64_C(0) >> low && format->half != LOAMI_HALF_LOW;
+}
+
 static inline size_t loami_index(uintptr_t va, unsigned int level)
 {
 	return (va >> loami_level_shift(level)) & (LOAMI_TABLE_ENTRIES - 1);
@@ -80,14 +91,15 @@ static inline bool loami_is_valid(uint64_t entry)
 	return (entry & LOAMI_ENTRY_VALID) != 0;
 }
 
-static inline bool loami_is_leaf(const struct loam_paging_format *format, uint64_t entry, unsigned int level)
+/* For entries above level 0. Bit 0 is part of table_mask, and set in table_value. */
+static inline bool loami_is_table(const struct loam_paging_format *format, uint64_t entry)
 {
-	return loami_is_valid(entry) && (level == 0 || ((entry & format->leaf_test) == 0) == format->leaf_when_clear);
+	return (entry & format->table_mask) == format->table_value;
 }
 
-static inline bool loami_is_table(const struct loam_paging_format *format, uint64_t entry, unsigned int level)
+static inline bool loami_is_leaf(const struct loam_paging_format *format, uint64_t entry, unsigned int level)
 {
-	return loami_is_valid(entry) && !loami_is_leaf(format, entry, level);
+	return loami_is_valid(entry) && (level == 0 || !loami_is_table(format, entry));
 }
 
 static inline uint64_t loami_encode_address(const struct loam_paging_format *format, loam_paddr pa)

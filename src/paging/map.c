@@ -3,7 +3,7 @@
  * 1 Two passes over the range, a *run* of entries of one table at a time: look (is everything empty? how many tables are missing?), then, with all
  *   missing tables in stock, write. So whatever fails has failed before the first entry was written: a walker may cache an entry that was there for
  *   a moment, and then "nothing is left behind" would need a flush. The stock is given back the same way: no table was ever linked.
- * 2 A range inside one leaf table that exists, the common case, needs no second walk: the entries just looked at are written.
+ * 2 Small pages inside one leaf table that exists, the common case: one walk, and the entries just looked at are written (map_in_one_table).
  * 3 Between the passes the tree changes only by other operations on other pages: tables appear (the stock has some to spare then), none vanish
  *   (tree.h 2). What that cannot explain means that two operations touch one page: the entries written so far are taken out again, LOAM_ERR_MAPPED.
  * 4 Ordering. Entries are relaxed stores: nobody may use the address before the call returns, and loam_port_pte_sync() at its end makes them visible
@@ -69,8 +69,7 @@ static struct run next_run(const struct request *request, size_t page, uint64_t 
 
 	run.place = loami_descend(request->tree, va, run.level, user);
 	/* A table of smaller leaves is in the way: fill it. */
-	while (run.level > 0 && run.place.level == run.level &&
-	       loami_is_table(request->tree->format, run.place.entry, run.level))
+	while (run.level > 0 && run.place.level == run.level && loami_is_table(request->tree->format, run.place.entry))
 		run.place = loami_descend(request->tree, va, --run.level, user);
 	if (run.level == 0) {
 		size_t room = LOAMI_TABLE_ENTRIES - loami_index(va, 0);
@@ -117,8 +116,24 @@ static size_t run_pages(const struct run *run)
 	return run->count << (LOAMI_INDEX_BITS * run->level);
 }
 
-/* First pass. *@done: everything is written already (2). */
-static enum loam_status look(const struct request *request, size_t *missing, bool *done)
+/* Theory, 2. Return: false when this is no such case, and nothing is done. */
+static bool map_in_one_table(const struct request *request, enum loam_status *status)
+{
+	struct run run = {.count = request->range.npages};
+
+	if (request->top != 0 || request->user != 0 || !loami_is_in_one_table(&request->range))
+		return false;
+	run.place = loami_descend(request->tree, request->range.start, 0, 0);
+	if (run.place.level != 0)
+		return false;
+	*status = is_empty(&run) ? LOAM_OK : LOAM_ERR_MAPPED;
+	if (*status == LOAM_OK)
+		write_run(request, &run, 0);
+	return true;
+}
+
+/* First pass. */
+static enum loam_status look(const struct request *request, size_t *missing)
 {
 	uintptr_t counted
 		[LOAMI_LEVELS_MAX]; /* the last table counted as missing at each level, by the addresses it serves */
@@ -127,7 +142,6 @@ static enum loam_status look(const struct request *request, size_t *missing, boo
 	for (unsigned int i = 0; i < LOAMI_LEVELS_MAX; i++)
 		counted[i] = UINTPTR_MAX;
 	*missing = 0;
-	*done = false;
 	for (size_t page = 0; page < request->range.npages; page += run_pages(&run)) {
 		uintptr_t va = request->range.start + page * LOAM_PAGE_SIZE;
 
@@ -139,10 +153,6 @@ static enum loam_status look(const struct request *request, size_t *missing, boo
 				continue;
 			counted[level - 1] = va >> loami_level_shift(level);
 			++*missing;
-		}
-		if (run_pages(&run) == request->range.npages && run.place.level == run.level && request->user == 0) {
-			write_run(request, &run, page);
-			*done = true;
 		}
 	}
 	return LOAM_OK;
@@ -186,17 +196,17 @@ static enum loam_status map(struct request *request, const struct loam_mapping *
 	struct loam_pagetable *tree = request->tree;
 	struct loami_stock stock = {0};
 	size_t missing;
-	bool done;
+	enum loam_status status;
 
 	request->bits = tree->format->prot[loami_prot_index(mapping->prot)] | tree->format->cache[mapping->cache];
 	request->user = request->bits & tree->format->table_user;
 	request->top = mapping->largest_leaf == 0 ? 0 : (mapping->largest_leaf - LOAM_PAGE_SHIFT) / LOAMI_INDEX_BITS;
 
 	loami_changer_enter(tree);
-	enum loam_status status = look(request, &missing, &done);
-
-	if (status == LOAM_OK && !done) {
-		status = loami_stock_fill(tree, &stock, missing);
+	if (!map_in_one_table(request, &status)) {
+		status = look(request, &missing);
+		if (status == LOAM_OK)
+			status = loami_stock_fill(tree, &stock, missing);
 		if (status == LOAM_OK)
 			status = write(request, &stock);
 		loami_stock_empty(tree, &stock);

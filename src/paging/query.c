@@ -28,18 +28,18 @@ static enum loam_status walk(const struct loam_pagetable *tree, uintptr_t va, st
 	for (;; level--) {
 		uint64_t entry = loami_load_seq(&loami_table(tree, table)[loami_index(va, level)]);
 
-		if (entry == LOAMI_ENTRY_BREAKING)
-			return LOAM_ERR_BUSY;
-		if (!loami_is_valid(entry))
-			return LOAM_ERR_NOT_MAPPED;
-		if (loami_is_leaf(format, entry, level)) {
+		if (level > 0 && loami_is_table(format, entry)) {
+			table = loami_entry_address(format, entry);
+			continue;
+		}
+		if (loami_is_valid(entry)) {
 			out->pa = loami_leaf_address(format, entry, level) + (va & (loami_level_span(level) - 1));
 			out->prot = decode_prot(format, entry);
 			out->cache = decode_cache(format, entry);
 			out->leaf_shift = loami_level_shift(level);
 			return LOAM_OK;
 		}
-		table = loami_entry_address(format, entry);
+		return entry == LOAMI_ENTRY_BREAKING ? LOAM_ERR_BUSY : LOAM_ERR_NOT_MAPPED;
 	}
 }
 
@@ -49,7 +49,7 @@ enum loam_status loam_paging_query(const struct loam_pagetable *tree, uintptr_t 
 
 	if (tree == NULL || entry == NULL)
 		return LOAM_ERR_INVALID;
-	if (!loam_paging_is_canonical(tree->format, va))
+	if (!loami_is_translatable(tree->format, va, va))
 		return LOAM_ERR_OUT_OF_RANGE;
 	if (tree->keep_empty_tables)
 		return walk(tree, va, entry);

@@ -3,46 +3,6 @@
 
 #include "base/fail.h"
 
-static void chain_put(const struct loam_pagetable *tree, loam_paddr *first, loam_paddr table)
-{
-	loami_store_relaxed(&loami_table(tree, table)[0], *first == LOAM_PADDR_NONE ? LOAMI_LINK_END : *first);
-	*first = table;
-}
-
-static loam_paddr chain_take(const struct loam_pagetable *tree, loam_paddr *first)
-{
-	loam_paddr table = *first;
-	uint64_t link = loami_load_relaxed(&loami_table(tree, table)[0]);
-
-	*first = link == LOAMI_LINK_END ? LOAM_PADDR_NONE : link;
-	loami_store_relaxed(&loami_table(tree, table)[0], 0);
-	return table;
-}
-
-enum loam_status loami_check_range(const struct loam_pagetable *tree, uintptr_t va, size_t npages,
-				   struct loami_range *range)
-{
-	size_t nbytes;
-
-	if (npages == 0)
-		return LOAM_ERR_ZERO_SIZE;
-	if (!loami_is_aligned(va, LOAM_PAGE_SIZE))
-		return LOAM_ERR_ALIGNMENT;
-	if (loami_mul_overflows(npages, LOAM_PAGE_SIZE, &nbytes) || loami_add_overflows(va, nbytes - 1, &range->last))
-		return LOAM_ERR_OVERFLOW;
-	range->start = va;
-	range->npages = npages;
-	/* Both ends in one half: nothing between them is outside then. */
-	if (!loam_paging_is_canonical(tree->format, va) || !loam_paging_is_canonical(tree->format, range->last) ||
-	    ((va ^ range->last) >> 63) != 0)
-		return LOAM_ERR_OUT_OF_RANGE;
-	/* What is inherited has another tree's lock and another tree's count of tables. */
-	if (tree->inherited_end != 0 && loami_index(va, loami_root_level(tree)) < tree->inherited_end &&
-	    loami_index(range->last, loami_root_level(tree)) >= tree->inherited_first)
-		return LOAM_ERR_OUT_OF_RANGE;
-	return LOAM_OK;
-}
-
 enum loam_status loami_check_prot(unsigned int prot)
 {
 	if ((prot & ~LOAMI_PROT_ALL) != 0)
@@ -62,7 +22,7 @@ enum loam_status loami_stock_fill(struct loam_pagetable *tree, struct loami_stoc
 		unsigned long irq = loami_lock_irq(&tree->lock);
 
 		for (; n > 0 && tree->stock != LOAM_PADDR_NONE; n--)
-			loami_stock_put(tree, stock, chain_take(tree, &tree->stock));
+			loami_stock_put(tree, stock, loami_chain_take(tree, &tree->stock));
 		loami_unlock_irq(&tree->lock, irq);
 	}
 	for (; n > 0; n--) {
@@ -86,23 +46,22 @@ loam_paddr loami_stock_take(const struct loam_pagetable *tree, struct loami_stoc
 {
 	LOAMI_ASSERT(stock->ntables > 0);
 	stock->ntables--;
-	return chain_take(tree, &stock->first);
+	return loami_chain_take(tree, &stock->first);
 }
 
 void loami_stock_put(const struct loam_pagetable *tree, struct loami_stock *stock, loam_paddr table)
 {
 	if (stock->ntables++ == 0)
 		stock->first = LOAM_PADDR_NONE;
-	chain_put(tree, &stock->first, table);
+	loami_chain_put(tree, &stock->first, table);
 }
 
-/* A table that no walker can reach, back to where it came from. */
-static void give_back(struct loam_pagetable *tree, loam_paddr table)
+void loami_give_back(struct loam_pagetable *tree, loam_paddr table)
 {
 	if (tree->source.free == NULL) {
 		unsigned long irq = loami_lock_irq(&tree->lock);
 
-		chain_put(tree, &tree->stock, table);
+		loami_chain_put(tree, &tree->stock, table);
 		loami_unlock_irq(&tree->lock, irq);
 		return;
 	}
@@ -113,7 +72,7 @@ static void give_back(struct loam_pagetable *tree, loam_paddr table)
 void loami_stock_empty(struct loam_pagetable *tree, struct loami_stock *stock)
 {
 	while (stock->ntables > 0)
-		give_back(tree, loami_stock_take(tree, stock));
+		loami_give_back(tree, loami_stock_take(tree, stock));
 }
 
 void loami_grow(struct loam_pagetable *tree, const struct loami_place *place, uint64_t user, struct loami_stock *stock)
@@ -193,7 +152,7 @@ enum loam_status loam_paging_populate(struct loam_pagetable *tree, uintptr_t va,
 	for (size_t i = loami_index(range.start, root_level); i <= loami_index(range.last, root_level); i++) {
 		uint64_t entry = loami_load_entry(&root[i]);
 
-		if (entry != 0 && !loami_is_table(tree->format, entry, root_level))
+		if (entry != 0 && !loami_is_table(tree->format, entry))
 			return LOAM_ERR_MAPPED;
 		missing += entry == 0;
 	}
@@ -235,7 +194,7 @@ enum loam_status loam_pagetable_inherit(struct loam_pagetable *tree, const struc
 	for (size_t i = loami_index(range.start, root_level); i <= loami_index(range.last, root_level); i++) {
 		if (loami_load_entry(&to[i]) != 0)
 			return LOAM_ERR_MAPPED;
-		if (!loami_is_table(tree->format, loami_load_entry(&from[i]), root_level))
+		if (!loami_is_table(tree->format, loami_load_entry(&from[i])))
 			return LOAM_ERR_NOT_MAPPED;
 	}
 	for (size_t i = loami_index(range.start, root_level); i <= loami_index(range.last, root_level); i++)
@@ -259,7 +218,7 @@ static void destroy_tables(struct loam_pagetable *tree)
 	at[top] = 0;
 	for (;;) {
 		if (level == 0 || at[level] == LOAMI_TABLE_ENTRIES) {
-			give_back(tree, table[level]);
+			loami_give_back(tree, table[level]);
 			if (level == top)
 				return;
 			level++;
@@ -270,7 +229,7 @@ static void destroy_tables(struct loam_pagetable *tree)
 
 		if (level == top && i >= tree->inherited_first && i < tree->inherited_end)
 			continue;
-		if (loami_is_table(format, entry, level)) {
+		if (loami_is_table(format, entry)) {
 			level--;
 			table[level] = loami_entry_address(format, entry);
 			at[level] = 0;
@@ -281,126 +240,11 @@ static void destroy_tables(struct loam_pagetable *tree)
 void loam_pagetable_destroy(struct loam_pagetable *tree)
 {
 	while (tree->detached != LOAM_PADDR_NONE)
-		give_back(tree, chain_take(tree, &tree->detached));
+		loami_give_back(tree, loami_chain_take(tree, &tree->detached));
 	while (tree->flushed != LOAM_PADDR_NONE)
-		give_back(tree, chain_take(tree, &tree->flushed));
+		loami_give_back(tree, loami_chain_take(tree, &tree->flushed));
 	if (!tree->foreign_root)
 		destroy_tables(tree);
 	tree->root = LOAM_PADDR_NONE;
 	tree->ndetached = 0;
-}
-
-/* ---- changers, and tables that became empty ---- */
-
-/* Cut the table under @slot off when it is empty: the entry first, so that later walks miss it; the table waits for a flush. */
-static bool cut_if_empty(struct loam_pagetable *tree, uint64_t *slot, unsigned int level)
-{
-	uint64_t entry = loami_load_relaxed(slot);
-	loam_paddr pa;
-	const uint64_t *table;
-
-	LOAMI_ASSERT(loami_lock_held(&tree->lock));
-	if (!loami_is_table(tree->format, entry, level))
-		return false;
-	pa = loami_entry_address(tree->format, entry);
-	table = loami_table(tree, pa);
-	for (size_t i = 0; i < LOAMI_TABLE_ENTRIES; i++)
-		if (loami_load_relaxed(&table[i]) != 0)
-			return false;
-	loami_store_seq(slot, 0); /* pairs with the query's count, tree.h 3 */
-	chain_put(tree, &tree->detached, pa);
-	tree->ndetached++;
-	return true;
-}
-
-/* The tables on the way to @va, lowest first. What the root points to stays: other address spaces may have inherited it.
- * Return: the level of an entry above @va below which no table is left to look at. */
-static unsigned int trim_path(struct loam_pagetable *tree, uintptr_t va)
-{
-	unsigned int top = loami_root_level(tree);
-	unsigned int bare = 1;
-
-	for (unsigned int level = 1; level < top; level++) {
-		struct loami_place place = loami_descend(tree, va, level, 0);
-
-		if (place.level > level)
-			return place.level; /* the tables below were gone already */
-		if (place.entry != 0 && !cut_if_empty(tree, place.slot, level))
-			break;
-		bare = level;
-	}
-	return bare;
-}
-
-void loami_changer_enter(struct loam_pagetable *tree)
-{
-	if (tree->keep_empty_tables)
-		return;
-	unsigned long irq = loami_lock_irq(&tree->lock);
-
-	tree->changers++;
-	loami_unlock_irq(&tree->lock, irq);
-}
-
-void loami_changer_leave(struct loam_pagetable *tree, const struct loami_range *emptied)
-{
-	if (tree->keep_empty_tables)
-		return;
-	unsigned long irq = loami_lock_irq(&tree->lock);
-
-	tree->changers--;
-	if (emptied != NULL) {
-		if (emptied->start < tree->trim_low)
-			tree->trim_low = emptied->start;
-		if (emptied->last > tree->trim_high)
-			tree->trim_high = emptied->last;
-	}
-	/* The last to leave trims for all, one leaf table's worth of addresses per hold of the lock, as long as nobody comes. */
-	while (tree->changers == 0 && tree->trim_low <= tree->trim_high) {
-		unsigned int bare = trim_path(tree, tree->trim_low);
-		uintptr_t last = tree->trim_low | (loami_level_span(bare) - 1);
-
-		if (last >= tree->trim_high) {
-			tree->trim_low = UINTPTR_MAX;
-			tree->trim_high = 0;
-			break;
-		}
-		tree->trim_low = last + 1;
-		loami_unlock_irq(&tree->lock, irq);
-		irq = loami_lock_irq(&tree->lock);
-	}
-	loami_unlock_irq(&tree->lock, irq);
-}
-
-bool loam_pagetable_seal(struct loam_pagetable *tree, struct loam_table_batch *batch)
-{
-	unsigned long irq = loami_lock_irq(&tree->lock);
-
-	batch->first = tree->detached;
-	batch->ntables = tree->ndetached;
-	tree->detached = LOAM_PADDR_NONE;
-	tree->ndetached = 0;
-	loami_unlock_irq(&tree->lock, irq);
-	return batch->ntables > 0;
-}
-
-void loam_pagetable_release(struct loam_pagetable *tree, struct loam_table_batch *batch)
-{
-	loam_paddr ready = LOAM_PADDR_NONE;
-	unsigned long irq;
-
-	for (; batch->ntables > 0; batch->ntables--) {
-		irq = loami_lock_irq(&tree->lock);
-		chain_put(tree, &tree->flushed, chain_take(tree, &batch->first));
-		loami_unlock_irq(&tree->lock, irq);
-	}
-	irq = loami_lock_irq(&tree->lock);
-	/* A query that began before the cut may still stand in one of them: tree.h 3. */
-	if (loami_load_seq(&tree->queries) == 0) {
-		ready = tree->flushed;
-		tree->flushed = LOAM_PADDR_NONE;
-	}
-	loami_unlock_irq(&tree->lock, irq);
-	while (ready != LOAM_PADDR_NONE)
-		give_back(tree, chain_take(tree, &ready));
 }

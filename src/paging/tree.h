@@ -75,7 +75,7 @@ static inline struct loami_place loami_descend(const struct loam_pagetable *tree
 	for (;;) {
 		place.slot = &table[loami_index(va, place.level)];
 		place.entry = loami_load_entry(place.slot);
-		if (place.level == level || !loami_is_table(format, place.entry, place.level))
+		if (place.level == level || !loami_is_table(format, place.entry))
 			return place;
 		if (LOAMI_UNLIKELY((place.entry & user) != user))
 			(void)loami_fetch_or(place.slot, user);
@@ -84,9 +84,54 @@ static inline struct loami_place loami_descend(const struct loam_pagetable *tree
 	}
 }
 
-/* Is [va, va + npages pages) a range this tree can translate? */
-LOAM_NODISCARD enum loam_status loami_check_range(const struct loam_pagetable *tree, uintptr_t va, size_t npages,
-						  struct loami_range *range);
+static inline void loami_chain_put(const struct loam_pagetable *tree, loam_paddr *first, loam_paddr table)
+{
+	loami_store_relaxed(&loami_table(tree, table)[0], *first == LOAM_PADDR_NONE ? LOAMI_LINK_END : *first);
+	*first = table;
+}
+
+static inline loam_paddr loami_chain_take(const struct loam_pagetable *tree, loam_paddr *first)
+{
+	loam_paddr table = *first;
+	uint64_t link = loami_load_relaxed(&loami_table(tree, table)[0]);
+
+	*first = link == LOAMI_LINK_END ? LOAM_PADDR_NONE : link;
+	loami_store_relaxed(&loami_table(tree, table)[0], 0);
+	return table;
+}
+
+/* A table that no walker can reach, back to where it came from. */
+void loami_give_back(struct loam_pagetable *tree, loam_paddr table);
+
+/* Is [va, va + npages pages) a range this tree can translate, and may change? */
+static inline LOAM_NODISCARD enum loam_status loami_check_range(const struct loam_pagetable *tree, uintptr_t va,
+								size_t npages, struct loami_range *range)
+{
+	size_t nbytes;
+
+	if (npages == 0)
+		return LOAM_ERR_ZERO_SIZE;
+	if (!loami_is_aligned(va, LOAM_PAGE_SIZE))
+		return LOAM_ERR_ALIGNMENT;
+	if (loami_mul_overflows(npages, LOAM_PAGE_SIZE, &nbytes) || loami_add_overflows(va, nbytes - 1, &range->last))
+		return LOAM_ERR_OVERFLOW;
+	range->start = va;
+	range->npages = npages;
+	if (!loami_is_translatable(tree->format, va, range->last))
+		return LOAM_ERR_OUT_OF_RANGE;
+	/* What is inherited has another tree's lock and another tree's count of tables. */
+	if (tree->inherited_end != 0 && loami_index(va, loami_root_level(tree)) < tree->inherited_end &&
+	    loami_index(range->last, loami_root_level(tree)) >= tree->inherited_first)
+		return LOAM_ERR_OUT_OF_RANGE;
+	return LOAM_OK;
+}
+
+/* Does one leaf table serve all of it? The common case, for which one walk is enough. */
+static inline bool loami_is_in_one_table(const struct loami_range *range)
+{
+	return (range->start ^ range->last) >> loami_level_shift(1) == 0;
+}
+
 /* Are these permissions any? */
 LOAM_NODISCARD enum loam_status loami_check_prot(unsigned int prot);
 
@@ -102,8 +147,20 @@ void loami_stock_empty(struct loam_pagetable *tree, struct loami_stock *stock);
 void loami_grow(struct loam_pagetable *tree, const struct loami_place *place, uint64_t user, struct loami_stock *stock);
 
 /* Around every operation that may write to tables. @emptied: tables for these addresses may be empty now; NULL: none. */
-void loami_changer_enter(struct loam_pagetable *tree);
-void loami_changer_leave(struct loam_pagetable *tree, const struct loami_range *emptied);
+void loami_changer_enter_counted(struct loam_pagetable *tree);
+void loami_changer_leave_counted(struct loam_pagetable *tree, const struct loami_range *emptied);
+
+static inline void loami_changer_enter(struct loam_pagetable *tree)
+{
+	if (!tree->keep_empty_tables)
+		loami_changer_enter_counted(tree);
+}
+
+static inline void loami_changer_leave(struct loam_pagetable *tree, const struct loami_range *emptied)
+{
+	if (!tree->keep_empty_tables)
+		loami_changer_leave_counted(tree, emptied);
+}
 
 /* Split the leaf that @boundary lies strictly inside of, level by level, until none does. The stock suffices. */
 void loami_split_at(struct loam_pagetable *tree, uintptr_t boundary, struct loami_stock *stock);
