@@ -12,7 +12,8 @@ enum {
 	SHIFT_MAX = 7,   /* then granules double with the arena, up to 512 KiB for 64 TiB */
 	SLAB_PAGES = 64, /* of a slab in an arena with granules of one page: it cannot afford many half-empty slabs */
 	SLAB_PAGES_MIN = 16,
-	SMALL_SLOT_MAX = 32, /* pages of the largest slab class there; above that a range is an extent, cut exactly */
+	SMALL_SLOT_MAX =
+		16, /* pages of the largest slab class there; above that a range is an extent, cut exactly: 98 % of such an arena can be used */
 	CPUS_PER_FRAME = 4,
 };
 

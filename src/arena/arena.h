@@ -23,7 +23,7 @@ enum {
 	LOAMI_ARENA_SLOTS_MAX = 64,   /* places in a slab: bits of a word */
 	LOAMI_ARENA_CLASSES = 48,     /* 1..16 exact, then 8 per doubling to 256 */
 	LOAMI_ARENA_SLOT_MAX = 256,   /* pages of the largest class */
-	LOAMI_ARENA_BINS = 256,       /* of free runs, see extent.c */
+	LOAMI_ARENA_BINS = 512,       /* of free runs, see extent.c */
 	LOAMI_ARENA_CPU_BYTES = 1024, /* stride of the per-CPU structs, four in a frame */
 	LOAMI_ARENA_CPUS_MAX = 512 * 4,
 	LOAMI_ARENA_ENTRIES = 512,      /* of a batch in a frame */

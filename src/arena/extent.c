@@ -1,7 +1,7 @@
 /* arena/extent.c: runs of free granules: a two-level segregated fit with boundary words in the radix.
  *
- * 1 Concepts: a free run is in the bin of its length: lengths 1 to 7 have a bin each, longer ones eight bins per doubling. A request takes the head of the first bin
- *   all of whose runs are long enough: O(1) by two bitmap steps, and within 12.5 % of best fit. Only when there is none are the bins below searched for a
+ * 1 Concepts: a free run is in the bin of its length: lengths below 128 have a bin each, longer ones sixteen bins per doubling. A request takes the head of the first bin
+ *   all of whose runs are long enough: O(1) by bitmap, the best fit below 128 granules and within 6.25 % of it above. Only when there is none are the bins below searched for a
  *   run that happens to fit, so nothing is refused that fits.
  * 2 Boundary words: a run's length stands in its second and last granules, its list links in the first (arena.h); so a run that is given back finds both
  *   neighbours in O(1) and merges with them. Free runs need no descriptor, so giving back cannot fail.
@@ -10,6 +10,15 @@
  * 4 Locks: all under the extent lock. The exact search is linear in the runs of at most a few bins, and comes before a refusal only.
  */
 #include "arena.h"
+
+enum {
+	EXACT_LOG = 7, /* runs shorter than 128 granules have a bin for each length */
+	EXACT_BINS = 1 << EXACT_LOG,
+	PER_DOUBLING_LOG = 4, /* then 16 bins per doubling */
+};
+
+_Static_assert(EXACT_BINS + ((28 - EXACT_LOG) << PER_DOUBLING_LOG) <= LOAMI_ARENA_BINS,
+	       "a bin for 2^28 granules less one");
 
 #define LINK_SHIFT 3
 #define LINK_BITS 28
@@ -23,18 +32,19 @@ unsigned int loami_bin(uint64_t n)
 {
 	unsigned int log;
 
-	if (n < 8)
+	if (n < EXACT_BINS)
 		return (unsigned int)n;
 	log = loami_log2_floor(n);
-	return ((log - 2) << 3) + ((unsigned int)(n >> (log - 3)) & 7);
+	return EXACT_BINS + ((log - EXACT_LOG) << PER_DOUBLING_LOG) +
+	       ((unsigned int)(n >> (log - PER_DOUBLING_LOG)) & ((1u << PER_DOUBLING_LOG) - 1));
 }
 
 /* The first bin all of whose runs have at least @n granules. */
 static unsigned int bin_above(uint64_t n)
 {
-	if (n < 8)
+	if (n < EXACT_BINS)
 		return (unsigned int)n;
-	return loami_bin(n + (UINT64_C(1) << (loami_log2_floor(n) - 3)) - 1);
+	return loami_bin(n + (UINT64_C(1) << (loami_log2_floor(n) - PER_DOUBLING_LOG)) - 1);
 }
 
 static uint64_t make_head(uint64_t n, uint64_t next, uint64_t prev)
@@ -233,7 +243,7 @@ uint64_t loami_extent_largest(const struct loam_arena *arena)
 	if (top == 0)
 		return 0;
 	top = (top - 1) * 64 + loami_log2_floor(arena->bins->map[top - 1]);
-	if (top < 8)
+	if (top < EXACT_BINS)
 		return top;
 	for (uint64_t link = arena->bins->head[top]; link != 0;) {
 		uint64_t head = loami_radix_get(arena, link - 1);
