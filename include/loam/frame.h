@@ -110,10 +110,10 @@ struct loam_shrinker;
  */
 struct loam_frames {
 	struct loami_frame_section *sections; /* (h) 16 MiB each: where the slots are; by (pfn - first_pfn) >> 12 */
-	uint64_t nsections;
-	loam_pfn first_pfn;
-	struct loami_frame_number *numbers; /* (h) sections with RAM, in the order they were found, from 1 */
-	uint32_t numbers_used;              /* (h) */
+	loam_pfn first_pfn;                   /* of a block */
+	uint64_t span;                        /* frames from there to the end of memory, or to where it may grow */
+	struct loami_frame_number *numbers;   /* (h) sections with RAM, in the order they were found, from 1 */
+	uint32_t numbers_used;                /* (h) */
 	uint32_t numbers_max;
 	struct loami_frame_chunk *lowest; /* (h) chunks in order of address */
 	uint64_t *tops;                   /* the domains' bitmaps */

@@ -63,7 +63,7 @@ _Static_assert(offsetof(struct loam_slot, aux) == 44 && offsetof(struct loam_slo
 _Static_assert(sizeof(struct loam_frame_vtable) == 64, "SPEC F10");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the claim reads refcount as the low half");
 
-/* 16 MiB of address space. Where any of it is RAM, all its frames have slots in a row, and a number: sections are numbered from 1 as they are found. A frame's index,
+/* 16 MiB of address space, from first_pfn on, the last one cut off where memory ends. Where any of it is RAM, all its frames have slots in a row, and a number: sections are numbered from 1 as they are found. A frame's index,
  * 32 bits, is its section's number << 12 | its place in it: what magazines name it by. 2^32 frames are 16 TiB of RAM, wherever it lies. */
 struct loami_frame_section {
 	uintptr_t slots;                 /* slot of a frame = slots + pfn * 64, modulo 2^64; 0: no RAM here */
@@ -236,12 +236,12 @@ static inline struct loami_frame_section *loami_section_of(const struct loam_fra
 /* Of any frame number; NULL where there is no RAM. */
 static inline struct loami_frame_section *loami_section_find(const struct loam_frames *frames, loam_pfn pfn)
 {
-	uint64_t at = (pfn - frames->first_pfn) >> SECTION_SHIFT;
+	uint64_t at = pfn - frames->first_pfn;
 
-	if (LOAMI_UNLIKELY(at >= frames->nsections) ||
-	    LOAMI_UNLIKELY(loami_load_relaxed(&frames->sections[at].slots) == 0))
+	if (LOAMI_UNLIKELY(at >= frames->span) ||
+	    LOAMI_UNLIKELY(loami_load_relaxed(&frames->sections[at >> SECTION_SHIFT].slots) == 0))
 		return NULL;
-	return &frames->sections[at];
+	return &frames->sections[at >> SECTION_SHIFT];
 }
 
 static inline struct loam_slot *loami_section_slot(const struct loami_frame_section *section, loam_pfn pfn)

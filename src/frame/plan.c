@@ -77,22 +77,42 @@ static unsigned int choose_cell_order(uint64_t ram, unsigned int ncpus)
 	return order;
 }
 
-static void plan_sections(const struct loam_frames *frames, const struct loam_memmap *map, struct loami_plan *plan)
+static void plan_outline(const struct loam_frames *frames, const struct loam_memmap *map, struct loami_plan *plan)
 {
-	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = CELL_ORDER_MAX};
 	struct loami_piece piece;
-	uint64_t last = LOAM_PFN_NONE;
 
 	while (loami_walk_next(&walk, &piece)) {
 		if (plan->ram == 0)
-			plan->first_pfn = piece.start;
+			plan->first_pfn = loami_align_down(piece.start, LOAM_BLOCK_FRAMES);
 		plan->ram += piece.end - piece.start;
 		plan->end_pfn = piece.end;
-		if (piece.start >> SECTION_SHIFT != last)
-			plan->nnumbers++;
-		last = piece.start >> SECTION_SHIFT;
+	}
+}
+
+/* Sections with RAM, which the walk meets in order: each counts where its first piece begins or reaches into it. */
+static void plan_numbers(const struct loam_frames *frames, const struct loam_memmap *map, struct loami_plan *plan)
+{
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = CELL_ORDER_MAX};
+	struct loami_piece piece;
+	uint64_t next = 0; /* the first section not counted yet */
+
+	while (loami_walk_next(&walk, &piece)) {
+		uint64_t first = (piece.start - plan->first_pfn) >> SECTION_SHIFT;
+		uint64_t end = ((piece.end - 1 - plan->first_pfn) >> SECTION_SHIFT) + 1;
+
+		if (first < next)
+			first = next;
+		if (first < end) {
+			plan->nnumbers += end - first;
+			next = end;
+		}
 	}
 	plan->nslots = (plan->nnumbers - 1) * SECTION_FRAMES;
+	/* The last one is cut off at the end. */
+	if (plan->nslots != 0 && plan->span % SECTION_FRAMES != 0 &&
+	    next == (plan->span + SECTION_FRAMES - 1) / SECTION_FRAMES)
+		plan->nslots -= SECTION_FRAMES - plan->span % SECTION_FRAMES;
 }
 
 static void plan_chunks(const struct loam_frames *frames, const struct loam_memmap *map, struct loami_plan *plan)
@@ -118,22 +138,22 @@ struct loami_plan loami_plan_make(const struct loam_frames *frames, const struct
 {
 	struct loami_plan plan = {.nnumbers = 1, .nnodes = 1, .hardened = frames->hardened};
 	loam_pfn limit = hotplug_limit >> LOAM_PAGE_SHIFT;
-	uint64_t align;
 
-	plan_sections(frames, map, &plan);
+	plan_outline(frames, map, &plan);
 	plan.cell_order = choose_cell_order(plan.ram, frames->ncpus);
 	plan_chunks(frames, map, &plan);
-	align = UINT64_C(1) << plan.cell_order;
+	plan.span = plan.end_pfn - plan.first_pfn;
 	if (limit > plan.end_pfn) {
 		/* Room to grow: every section up to the limit may come to hold memory, of any zone and node. */
 		plan.first_pfn = 0;
-		plan.end_pfn = limit;
-		plan.nnumbers = 2 + (limit >> SECTION_SHIFT);
+		plan.span = loami_align_up(limit, SECTION_FRAMES);
+	}
+	plan_numbers(frames, map, &plan);
+	if (limit > plan.end_pfn) {
+		plan.nnumbers = 1 + plan.span / SECTION_FRAMES;
 		plan.nchunks += (limit >> plan.cell_order) + frames->nzones;
 		plan.ndomains = frames->nzones * LOAM_NODES_MAX;
 	}
-	plan.first_pfn = loami_align_down(plan.first_pfn, align);
-	plan.nsections = plan.ram == 0 && limit == 0 ? 0 : ((plan.end_pfn - plan.first_pfn) >> SECTION_SHIFT) + 1;
 	return plan;
 }
 
@@ -152,7 +172,9 @@ struct loami_parts loami_plan_cut(const struct loami_plan *plan, unsigned int nc
 
 	parts.cpus = cut(&parts, base, ncpus * sizeof(struct loami_frame_cpu), LOAM_CPU_ALIGN);
 	parts.fifos = cut(&parts, base, plan->hardened ? ncpus * sizeof(uint64_t) * FIFO_FRAMES : 0, 64);
-	parts.sections = cut(&parts, base, plan->nsections * sizeof(struct loami_frame_section), 64);
+	parts.sections =
+		cut(&parts, base,
+		    (plan->span + SECTION_FRAMES - 1) / SECTION_FRAMES * sizeof(struct loami_frame_section), 64);
 	parts.numbers = cut(&parts, base, plan->nnumbers * sizeof(struct loami_frame_number), 64);
 	parts.chunk_pointers = cut(&parts, base, plan->nchunks * sizeof(struct loami_frame_chunk *), 64);
 	parts.domains = cut(&parts, base, plan->ndomains * sizeof(struct loami_frame_domain), 64);

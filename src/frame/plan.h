@@ -38,11 +38,11 @@ uint64_t loami_blocks_of(loam_pfn start, loam_pfn end);
 struct loami_plan {
 	loam_pfn first_pfn;
 	loam_pfn end_pfn;
-	uint64_t ram;       /* frames */
-	uint64_t nsections; /* 16 MiB each, from first_pfn to the end */
-	uint64_t nnumbers;  /* room for this many with RAM, number 0 included */
-	uint64_t nchunks;   /* room for this many */
-	uint64_t nblocks;   /* of all chunks */
+	uint64_t ram;      /* frames */
+	uint64_t span;     /* from first_pfn */
+	uint64_t nnumbers; /* room for this many with RAM, number 0 included */
+	uint64_t nchunks;  /* room for this many */
+	uint64_t nblocks;  /* of all chunks */
 	uint64_t nslots;
 	unsigned int cell_order;
 	unsigned int ndomains; /* room for this many */

@@ -70,11 +70,11 @@ void loami_slot_reset(struct loam_slot *slot, uint32_t state)
 
 void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots)
 {
-	loam_pfn base = loami_align_down(pfn, SECTION_FRAMES);
-	struct loami_frame_section *section = loami_section_of(frames, base);
+	struct loami_frame_section *section = loami_section_of(frames, pfn);
+	loam_pfn base = frames->first_pfn + (loam_pfn)(section - frames->sections) * SECTION_FRAMES;
 	uint32_t number = frames->numbers_used++;
 
-	for (unsigned int i = 0; i < SECTION_FRAMES; i++)
+	for (unsigned int i = 0; i < SECTION_FRAMES && base + i < frames->first_pfn + frames->span; i++)
 		loami_slot_reset((struct loam_slot *)slots + i, STATE_HOLE);
 	frames->numbers[number] = (struct loami_frame_number){slots, base};
 	section->index = ((uint64_t)number << SECTION_SHIFT) - base;
@@ -90,17 +90,27 @@ static void make_nobody(struct loam_frames *frames, uintptr_t slot)
 	frames->numbers_used = 1;
 }
 
+/* The first frame of the section after @pfn's. */
+static loam_pfn next_section(const struct loam_frames *frames, loam_pfn pfn)
+{
+	return frames->first_pfn + loami_align_down(pfn - frames->first_pfn, SECTION_FRAMES) + SECTION_FRAMES;
+}
+
 static void make_sections(struct loam_frames *frames, const struct loam_memmap *map, uintptr_t slots)
 {
-	struct loami_walk walk = {.frames = frames, .map = map, .shift = SECTION_SHIFT};
+	struct loami_walk walk = {.frames = frames, .map = map, .shift = CELL_ORDER_MAX};
 	struct loami_piece piece;
 
 	while (loami_walk_next(&walk, &piece)) {
-		if (loami_section_of(frames, piece.start)->slots == 0) {
-			loami_section_add(frames, piece.start, slots);
+		loam_pfn pfn = piece.start;
+
+		for (; pfn < piece.end; pfn = next_section(frames, pfn)) {
+			if (loami_section_of(frames, pfn)->slots != 0)
+				continue;
+			loami_section_add(frames, pfn, slots);
 			slots += SECTION_FRAMES * sizeof(struct loam_slot);
 		}
-		for (loam_pfn pfn = piece.start; pfn < piece.end; pfn++)
+		for (pfn = piece.start; pfn < piece.end; pfn++)
 			loami_slot_reset(loami_slot_of(frames, pfn),
 					 piece.type == LOAM_REGION_USABLE ? 0 : STATE_RESERVED);
 	}
@@ -166,7 +176,7 @@ void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk
 		link = &(*link)->above;
 	chunk->above = *link;
 	loami_store_release(link, chunk);
-	for (loam_pfn pfn = outline->start; pfn < outline->end; pfn = (pfn / SECTION_FRAMES + 1) * SECTION_FRAMES) {
+	for (loam_pfn pfn = outline->start; pfn < outline->end; pfn = next_section(frames, pfn)) {
 		struct loami_frame_section *section = loami_section_find(frames, pfn);
 
 		if (section && (!section->chunk || section->chunk->start > chunk->start))
@@ -275,7 +285,7 @@ static void point_at(struct loam_frames *frames, const struct loami_plan *plan, 
 {
 	frames->first_pfn = plan->first_pfn;
 	frames->cell_order = plan->cell_order;
-	frames->nsections = plan->nsections;
+	frames->span = plan->span;
 	frames->numbers_max = (uint32_t)plan->nnumbers;
 	frames->chunks_max = (uint32_t)plan->nchunks;
 	frames->numbers = (struct loami_frame_number *)parts->numbers;
