@@ -12,7 +12,8 @@
 
 /* ---- fast ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Plain accesses: only this CPU and its interrupts touch what is accessed here, and busy keeps those out; the barriers keep it in order. */
+/* Only this CPU and its interrupts touch what is accessed here, and busy keeps those out; the barriers keep it in order. What others may look at (a state, a top, a
+ * count) is stored as words that are not torn. */
 #define BUSY_ENTER(cpu) (LOAMI_LIKELY((cpu)->busy == 0) && ((cpu)->busy = 1, loami_compiler_barrier(), true))
 #define BUSY_LEAVE(cpu) (loami_compiler_barrier(), (cpu)->busy = 0)
 
@@ -26,10 +27,9 @@ static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, ui
 
 		if (LOAMI_LIKELY(*top->state < LOAMI_LIVE)) {
 			*object = top->object;
-			*top->state = (uint8_t)code;
-			LOAMI_POINT();
-			cpu->top[code] = top;
-			cpu->allocs[code]++;
+			loami_store_relaxed(top->state, (uint8_t)code);
+			loami_store_relaxed(&cpu->top[code], top);
+			loami_count(&cpu->allocs[code], 1);
 			BUSY_LEAVE(cpu);
 			loam_port_unpin(pin);
 			return true;
@@ -50,11 +50,10 @@ static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, v
 		struct loami_entry *top = cpu->top[code];
 
 		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
-			*state = LOAMI_CACHED;
-			LOAMI_POINT();
+			loami_store_relaxed(state, LOAMI_CACHED);
 			top->object = object;
 			top->state = state;
-			cpu->top[code] = top + 1;
+			loami_store_relaxed(&cpu->top[code], top + 1);
 			BUSY_LEAVE(cpu);
 			loam_port_unpin(pin);
 			return true;

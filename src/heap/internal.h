@@ -183,7 +183,7 @@ static inline uint8_t loami_heap_kind(const struct loam_heap *heap, loam_pfn pfn
 
 static inline void loami_heap_set_kind(struct loam_heap *heap, loam_pfn pfn, uint8_t kind)
 {
-	if (kind != LOAMI_KIND_FOREIGN && pfn >= heap->highest)
+	if (kind != LOAMI_KIND_FOREIGN && pfn >= loami_load_relaxed(&heap->highest))
 		loami_store_relaxed(&heap->highest, pfn + 1);
 	loami_store_relaxed(&heap->kinds[pfn - heap->first], kind);
 }

@@ -113,7 +113,7 @@ void loami_depot_flush(struct loam_heap_cache *cache)
 static void load(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_magazine *magazine,
 		 size_t n)
 {
-	cpu->stock[cache->code].loaded = magazine;
+	loami_store_relaxed(&cpu->stock[cache->code].loaded, magazine);
 	loami_store_relaxed(&cpu->top[cache->code], magazine ? &magazine->entry[n] : &cpu->wall);
 }
 
@@ -155,7 +155,7 @@ static void *flush_cache(struct loami_heap_cpu *cpu, struct loam_heap_cache *cac
 	}
 	while ((magazine = stock->full) != NULL) {
 		stock->full = magazine->next;
-		stock->nfull--;
+		loami_store_relaxed(&stock->nfull, stock->nfull - 1);
 		found = put_entries(cache, magazine->entry, cache->capacity);
 		bad = found ? found : bad;
 		magazine_delete(cache, magazine);
@@ -232,7 +232,7 @@ static enum outcome refill(struct loami_heap_cpu *cpu, struct loam_heap_cache *c
 		}
 		if (full) {
 			stock->full = full->next;
-			stock->nfull--;
+			loami_store_relaxed(&stock->nfull, stock->nfull - 1);
 		} else {
 			full = depot_pop(cache);
 		}
@@ -273,7 +273,7 @@ static void *park(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, con
 		if (loaded && stock->nfull < cache->stock_max) {
 			loaded->next = stock->full;
 			stock->full = loaded;
-			stock->nfull++;
+			loami_store_relaxed(&stock->nfull, stock->nfull + 1);
 		} else if (loaded && !depot_push(cache, loaded)) {
 			bad = put_entries(cache, loaded->entry, cache->capacity);
 			keep_empty(stock, cache, loaded);
@@ -326,7 +326,7 @@ static enum outcome take_one(struct loam_heap_cache *cache, struct loami_entry *
 		answer_drain(cache->heap, cpu, pin.cpu);
 		outcome = refill(cpu, cache, out);
 		if (outcome == GOT)
-			cpu->allocs[cache->code]++;
+			loami_count(&cpu->allocs[cache->code], 1);
 		loami_busy_leave(loami_cpu_busy(cache->heap, cpu));
 	} else {
 		outcome = shared_take(cache, out);
