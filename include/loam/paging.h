@@ -116,16 +116,16 @@ struct loam_pagetable {
 	/* private; what @lock guards, the rest is set by init or atomic */
 	struct loam_table_source source;
 	struct loam_lock lock;
-	uint32_t changers;         /* lock: operations that may be writing to tables (keep_empty_tables false only) */
-	uint32_t queries;          /* queries under way, likewise */
-	uint64_t ntables;          /* tables taken and not given back, root included */
-	loam_paddr stock;          /* lock: tables left over from a source that takes none back */
-	loam_paddr detached;       /* lock: tables cut off, waiting for a flush */
-	size_t ndetached;          /* lock */
-	loam_paddr flushed;        /* lock: flushed, but a query was under way */
-	uintptr_t trim_low;        /* lock: addresses whose tables may have become empty, inclusive */
-	uintptr_t trim_high;       /* lock */
-	uint16_t inherited_first;  /* entries of the root that belong to another tree */
+	uint32_t changers;        /* lock: operations that may be writing to tables (keep_empty_tables false only) */
+	uint32_t queries;         /* queries under way, likewise */
+	uint64_t ntables;         /* tables taken and not given back, root included */
+	loam_paddr stock;         /* lock: tables left over from a source that takes none back */
+	loam_paddr detached;      /* lock: tables cut off, waiting for a flush */
+	size_t ndetached;         /* lock */
+	loam_paddr flushed;       /* lock: flushed, but a query was under way */
+	uintptr_t trim_low;       /* lock: addresses whose tables may have become empty, inclusive */
+	uintptr_t trim_high;      /* lock */
+	uint16_t inherited_first; /* entries of the root that belong to another tree */
 	uint16_t inherited_end;
 	bool foreign_root;
 };
