@@ -113,7 +113,7 @@ TEST(F2_a_map_too_small_for_its_slots_is_named_with_the_numbers)
 	(void)loami_format(expected_text, sizeof(expected_text),
 			   "loam: frame: boot allocator could not reserve %llu bytes (align 4096) for 2 frames",
 			   (unsigned long long)loam_frames_metadata_size(&config));
-	CHECK_PANIC((void)loam_frames_boot(&frames, &config, &map), expected_text);
+	CHECK_PANIC(CHECK_OK(loam_frames_boot(&frames, &config, &map)), expected_text);
 	CHECK_EQ(loam_memmap_bytes(&map, LOAM_REGION_USABLE), 0x2000); /* nothing changed */
 }
 
