@@ -4,7 +4,7 @@
  *   L1 ram = managed + metadata + reserved               L2 managed = free + used + quarantined = what the slots say, one by one
  *   L3 the zones sum up to the machine                   L4 allocated - freed = used, for frames and for objects
  *   L5 heap bytes held = used + free; allocated - freed = used; every object seen live is among the counted ones
- *   L6 what heap, vmalloc and page tables hold of the frames is not more than the frames in use
+ *   L6 what heap, vmalloc and page tables hold is not more than the frames in use; tables that are reached are counted
  *   L7 RAM in the map is not more than the frames know, where the zones have no upper limit
  */
 #include "inspect.h"
@@ -105,14 +105,6 @@ static void audit_heap(struct audit *audit)
 	at_most(audit, "heap objects live in classes are live", live, h->allocations - h->frees);
 }
 
-static void add_area(void *context, const struct loam_vmalloc_live *live)
-{
-	uint64_t *npages = context;
-
-	if (!live->mapping)
-		*npages += live->npages;
-}
-
 static void audit_vmalloc(struct audit *audit)
 {
 	const struct loam_vmalloc_stats *v = &audit->s.vmalloc;
@@ -124,19 +116,14 @@ static void audit_vmalloc(struct audit *audit)
 	at_most(audit, "the largest free piece is among the free pages", v->largest_free_pages, v->free_pages);
 }
 
-/* L6. The heap's large objects in vmalloc are the heap's. */
 static void audit_owners(struct audit *audit)
 {
-	const struct loam_system *system = audit->system;
-	uint64_t held = 0;
+	struct loami_owners owners = loami_owners_take(audit->system, &audit->s);
 
-	if (audit->s.has_vmalloc) {
-		loami_areas_walk(system->vm, system->heap, add_area, &held);
-		held += audit->s.vmalloc.metadata_pages;
-	}
-	if (audit->s.has_heap && system->heap->frames == system->frames)
-		held += audit->s.heap.total_bytes >> LOAM_PAGE_SHIFT;
-	at_most(audit, "frames held by heap and vmalloc are in use", held, audit->s.frames.used);
+	at_most(audit, "frames held by heap, vmalloc and page tables are in use", owners.sum, audit->s.frames.used);
+	if (audit->system->tree != NULL)
+		at_most(audit, "page tables in frames are counted by their tree", owners.tables,
+			audit->s.tables + audit->system->tree->foreign_root);
 }
 
 enum loam_status loam_audit(const struct loam_system *system)

@@ -38,49 +38,29 @@ void loam_dump_map(const struct loam_system *system)
 
 /* ---- memory as a whole -------------------------------------------------------------------------------------------------- */
 
-/* Pages of areas whose frames are vmalloc's own. */
-static void add_area(void *context, const struct loam_vmalloc_live *live)
+static void print_owner(const char *label, uint64_t nframes)
 {
-	uint64_t *npages = context;
-
-	if (!live->mapping)
-		*npages += live->npages;
+	if (nframes != 0)
+		loami_print_frames(label, nframes);
 }
 
-/* What the frames in use are used for: what the layers above hold, and the rest, which is the kernel's own. */
+/* What the frames in use are used for. */
 static void dump_used(const struct loam_system *system, const struct loam_snapshot *s)
 {
-	uint64_t left = s->frames.used;
-	uint64_t heap = 0;
-	uint64_t areas = 0; /* but for the heap's large objects, which are the heap's */
-
-	if (s->has_vmalloc)
-		loami_areas_walk(system->vm, system->heap, add_area, &areas);
-	/* A heap over a block of its own has no frames of this machine. */
-	if (s->has_heap && system->heap->frames == system->frames)
-		heap = s->heap.total_bytes >> LOAM_PAGE_SHIFT;
-	if (areas + s->vmalloc.metadata_pages + s->tables + heap > left) /* it moved while we looked */
-		heap = areas = 0;
-	left -= areas + heap;
+	struct loami_owners owners = loami_owners_take(system, s);
+	uint64_t rest = s->frames.used > owners.sum ? s->frames.used - owners.sum : 0;
 
 	loami_print("in use\n");
-	if (heap != 0)
-		loami_print_frames("heap", heap);
-	if (areas != 0)
-		loami_print_frames("vmalloc areas", areas);
-	if (s->has_vmalloc && s->vmalloc.metadata_pages + 1 <= left) {
-		loami_print_frames("vmalloc's records, and its page 0", s->vmalloc.metadata_pages + 1);
-		left -= s->vmalloc.metadata_pages + 1;
-	}
-	if (s->tables != 0 && s->tables <= left) {
-		loami_print_frames("page tables", s->tables);
-		left -= s->tables;
-	}
+	print_owner("heap", owners.heap);
+	print_owner("vmalloc areas", owners.areas);
+	print_owner("vmalloc's records, and its page 0", owners.records);
+	print_owner("page tables", owners.tables);
+	/* Freed areas keep their frames until every CPU has flushed; freed stacks are kept for the next one. */
 	if (s->vmalloc.waiting_areas + s->vmalloc.cached_stacks != 0)
-		loami_print_frames("the rest: kernel, areas not flushed", left);
+		loami_print_frames("kernel; areas freed, not yet back", rest);
 	else
-		loami_print_frames("the rest: the kernel's own", left);
-	loami_print_frames_sum(s->frames.used, s->frames.used, "in use");
+		loami_print_frames("the rest: the kernel's own", rest);
+	loami_print_frames_sum(owners.sum + rest, s->frames.used, "in use");
 }
 
 /* RAM of every kind in the memory map, in frames: what the frame layer's own sums must come to. */
@@ -109,7 +89,8 @@ void loam_dump_memory(const struct loam_system *system)
 	loami_print_frames("managed: handed out by Loam", f->managed);
 	loami_print_frames("Loam's metadata about frames", f->metadata);
 	loami_print_frames("reserved: kernel, boot, firmware", f->reserved);
-	if (system->map != NULL)
+	/* What was added at run time is in no map of the firmware's. */
+	if (system->map != NULL && frames_of_ram(system->map) >= f->ram)
 		loami_print_frames_sum(f->managed + f->metadata + f->reserved, frames_of_ram(system->map),
 				       "RAM in the memory map");
 	else

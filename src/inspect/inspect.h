@@ -39,6 +39,16 @@ struct loami_census {
 };
 struct loami_census loami_census_take(struct loam_frames *frames);
 
+/* Who holds the frames in use; the rest of them is the kernel's own. */
+struct loami_owners {
+	uint64_t heap;
+	uint64_t areas;   /* live vmalloc areas, but for the heap's */
+	uint64_t records; /* vmalloc's and the arena's metadata, and the frame behind page 0 */
+	uint64_t tables;
+	uint64_t sum;
+};
+struct loami_owners loami_owners_take(const struct loam_system *system, const struct loam_snapshot *s);
+
 /* A line of text as it grows: what does not fit is cut, the length goes on. */
 struct loami_line {
 	char *text;

@@ -149,6 +149,8 @@ TEST(inspect_whatis_without_layers_and_with_little_room)
 
 /* ---- dumps ----------------------------------------------------------------------------------------------------------------- */
 
+static const char *text_of_last;
+
 static const char *shown(void (*dump)(const struct loam_system *))
 {
 	const char *said;
@@ -157,6 +159,7 @@ static const char *shown(void (*dump)(const struct loam_system *))
 	dump(&whole);
 	said = tap_log_end();
 	inspect_check_columns(said);
+	text_of_last = said;
 	return said;
 }
 
@@ -181,6 +184,9 @@ TEST(inspect_dumps_have_sums_that_add_up)
 		CHECK(!inspect_contains(said, "BUT"));
 	}
 	CHECK_EQ(inspect_count(shown(loam_dump_memory), "= sum"), 3);
+	/* Nobody has taken frames but the layers. */
+	CHECK(inspect_contains(text_of_last,
+			       "  the rest: the kernel's own                      0 frames          0 B\n"));
 	CHECK(inspect_contains(shown(loam_dump_vmalloc),
 			       "12345 B      4 pages  vmalloc  task 0  kernel/fs/inode.c:41\n"));
 	CHECK(inspect_contains(shown(loam_dump_slabs), "size-64"));
