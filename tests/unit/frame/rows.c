@@ -83,16 +83,15 @@ TEST(F2_slot_array_is_64_bytes_for_each_begun_page)
 TEST(F2_zero_ram_gives_an_empty_safe_machine)
 {
 	static struct loam_frames frames;
-	static uint64_t metadata[65536];
+	static _Alignas(64) uint64_t metadata[65536];
 	struct loam_region regions[1];
 	struct loam_memmap map;
 	struct loam_frames_config config = {.map = &map, .ncpus = 1};
 
 	__builtin_memset(&frames, 0, sizeof(frames));
 	CHECK_OK(loam_memmap_init(&map, NULL, 0, regions, 1, 0, NULL, NULL));
-	CHECK(loam_frames_metadata_size(&config) <= sizeof(metadata) - 64);
-	CHECK_OK(loam_frames_init(&frames, &config, (void *)(((uintptr_t)metadata + 63) & ~(uintptr_t)63),
-				  sizeof(metadata) - 64));
+	CHECK(loam_frames_metadata_size(&config) <= sizeof(metadata));
+	CHECK_OK(loam_frames_init(&frames, &config, metadata, sizeof(metadata)));
 	CHECK_EQ(loam_frame_alloc(&frames, 0, NULL), LOAM_PFN_NONE);
 	CHECK_EQ(loam_frame_last_failure(&frames).status, LOAM_ERR_NO_MEMORY);
 	CHECK(!loam_frame_has_slot(&frames, 0));
