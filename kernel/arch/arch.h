@@ -34,7 +34,11 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
  *   void arch_irq_disable(void)
  *   void arch_pause(void)                   one round of a spin
  *   void arch_wait(void)                    called with interrupts masked: sleep until one comes, and take it
- *   uint64_t arch_cycles(void)              a cheap counter that runs at a constant rate */
+ *   uint64_t arch_cycles(void)              a cheap counter that runs at a constant rate
+ * and the constants
+ *   ARCH_NAME
+ *   ARCH_TLB_BROADCAST                      arch_tlb_flush() acts on every CPU
+ *   ARCH_FRAME_NEXT, ARCH_FRAME_RETURN      where a frame pointer finds the next one, and the return address: offsets in bytes */
 #include <inline.h>
 #include <layout.h>
 
@@ -42,6 +46,8 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
 
 void arch_console_init(void);
 void arch_console_put(const char *text, size_t nbytes);
+/** arch_console_window() - the page of its registers, which Loam's tables shall show at ARCH_DEVICE_MAP as the boot tables do; LOAM_PADDR_NONE: it has none. */
+loam_paddr arch_console_window(void);
 /** arch_console_drain() - wait until all of it has left the machine. */
 void arch_console_drain(void);
 /** arch_console_get() - a byte that was typed, or -1 when none waits. */
@@ -91,8 +97,8 @@ enum arch_ipi {
 
 /** arch_intc_init() - the machine's interrupt controller; once, by the first CPU. @registers: where arch_intc_window() is mapped. */
 void arch_intc_init(void *registers);
-/** arch_intc_window() - the physical page of registers to be mapped for arch_intc_init(); LOAM_PADDR_NONE when it needs none. */
-loam_paddr arch_intc_window(void);
+/** arch_intc_window() - the *@nbytes of registers to be mapped for arch_intc_init(); LOAM_PADDR_NONE when it needs none. */
+loam_paddr arch_intc_window(size_t *nbytes);
 /** arch_intc_cpu_init() - this CPU's part of it. */
 void arch_intc_cpu_init(void);
 void arch_ipi_send(unsigned int cpu, enum arch_ipi ipi);
@@ -125,8 +131,6 @@ uintptr_t arch_frame_pc(const struct arch_frame *frame);
 uintptr_t arch_frame_fp(const struct arch_frame *frame);
 bool arch_frame_irq_enabled(const struct arch_frame *frame);
 
-/** arch_backtrace() - return addresses from frame pointer @fp outwards. Return: how many were written, at most @max. Never faults. */
-size_t arch_backtrace(uintptr_t fp, uintptr_t *pcs, size_t max);
 /** arch_frame_pointer() - of the caller. */
 #define arch_frame_pointer() ((uintptr_t)__builtin_frame_address(0))
 

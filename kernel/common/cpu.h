@@ -19,6 +19,7 @@ struct cpu {
 	struct cpu *self;   /* first and second: the architecture's inline.h reads them through its CPU register */
 	unsigned int index; /* 0 .. cpu_count - 1 */
 	uint32_t hardware_id;
+	struct arch_cpu arch; /* third: the architecture's trap entry may look here for a stack */
 
 	void *stack_top;
 	bool online; /* atomic */
@@ -34,7 +35,6 @@ struct cpu {
 
 	struct loam_task task;   /* what the running task is called: attribution */
 	struct catcher *catcher; /* who expects the next panic or fault here; NULL: nobody */
-	struct arch_cpu arch;
 };
 _Static_assert(offsetof(struct cpu, index) == 8, "inline.h reads the number at offset 8");
 

@@ -187,6 +187,19 @@ static void map_image(const char *start, const char *end, unsigned int prot)
 	     "mapping the kernel's image");
 }
 
+/* Not an area: the console must work before there is an arena, and when the arena is what is wrong. */
+static void map_console(void)
+{
+	struct loam_mapping mapping = {
+		.prot = LOAM_PROT_READ | LOAM_PROT_WRITE | LOAM_PROT_GLOBAL,
+		.cache = LOAM_CACHE_DEVICE,
+	};
+	loam_paddr window = arch_console_window();
+
+	if (window != LOAM_PADDR_NONE)
+		must(loam_paging_map(&tree, ARCH_DEVICE_MAP + window, window, 1, &mapping), "mapping the console");
+}
+
 static void make_tables(void)
 {
 	struct loam_mapping mapping = {
@@ -202,6 +215,7 @@ static void make_tables(void)
 	map_image(kernel_text_start, kernel_text_end, LOAM_PROT_EXEC);
 	map_image(kernel_rodata_start, kernel_rodata_end, 0);
 	map_image(kernel_data_start, kernel_data_end, LOAM_PROT_WRITE);
+	map_console();
 	arch_mmu_load(tree.root);
 	kernel_system.tree = &tree;
 }
@@ -229,7 +243,7 @@ static void make_stacks(void)
 static void make_layers(void *tlb_memory, size_t tlb_nbytes, void *heap_memory, size_t heap_nbytes)
 {
 	struct loam_frames_config frame = frames_config();
-	struct loam_tlb_config flush = {.ncpus = cpu_count};
+	struct loam_tlb_config flush = {.ncpus = cpu_count, .broadcast = ARCH_TLB_BROADCAST};
 	struct loam_vmalloc_config area = {.ncpus = cpu_count, .frames = &frames, .tree = &tree, .tlb = &tlb};
 	struct loam_heap_config object = {.frames = &frames, .vm = &vm, .ncpus = cpu_count, .track = true};
 
@@ -248,11 +262,12 @@ static void make_layers(void *tlb_memory, size_t tlb_nbytes, void *heap_memory, 
 
 static void make_interrupts(void)
 {
-	loam_paddr window = arch_intc_window();
+	size_t nbytes;
+	loam_paddr window = arch_intc_window(&nbytes);
 	void *registers = NULL;
 
 	if (window != LOAM_PADDR_NONE)
-		must(loam_vmap_phys(&vm, window, LOAM_PAGE_SIZE, LOAM_CACHE_DEVICE, LOAM_HERE, &registers),
+		must(loam_vmap_phys(&vm, window, nbytes, LOAM_CACHE_DEVICE, LOAM_HERE, &registers),
 		     "mapping the interrupt controller");
 	arch_intc_init(registers);
 	arch_intc_cpu_init();
@@ -274,7 +289,7 @@ char *memory_init(const struct arch_firmware *firmware)
 	struct loam_heap_config object;
 
 	cpu_count = firmware->ncpus < LOAM_CPUS_MAX ? firmware->ncpus : LOAM_CPUS_MAX;
-	flush = (struct loam_tlb_config){.ncpus = cpu_count};
+	flush = (struct loam_tlb_config){.ncpus = cpu_count, .broadcast = ARCH_TLB_BROADCAST};
 	object = (struct loam_heap_config){.frames = &frames, .vm = &vm, .ncpus = cpu_count, .track = true};
 
 	read_map(firmware);

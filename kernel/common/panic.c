@@ -89,6 +89,22 @@ static const char *context_name(void)
 	}
 }
 
+/* Return addresses from @fp outwards. A chain may cross stacks, and may lead nowhere, but not beyond @max. */
+static size_t walk_frames(uintptr_t fp, uintptr_t *pcs, size_t max)
+{
+	size_t count = 0;
+
+	while (count < max && fp != 0 && fp % sizeof(uintptr_t) == 0) {
+		uintptr_t next, pc;
+
+		if (!arch_peek(fp + ARCH_FRAME_NEXT, &next) || !arch_peek(fp + ARCH_FRAME_RETURN, &pc) || pc == 0)
+			break;
+		pcs[count++] = pc;
+		fp = next;
+	}
+	return count;
+}
+
 static void print_place(unsigned int number, uintptr_t pc)
 {
 	uintptr_t offset = 0;
@@ -105,7 +121,7 @@ static void print_backtrace(const struct arch_frame *frame)
 {
 	uintptr_t pcs[BACKTRACE_MAX];
 	uintptr_t fp = frame != NULL ? arch_frame_fp(frame) : arch_frame_pointer();
-	size_t count = arch_backtrace(fp, pcs, BACKTRACE_MAX);
+	size_t count = walk_frames(fp, pcs, BACKTRACE_MAX);
 	unsigned int number = 0;
 
 	kprintf("backtrace\n");

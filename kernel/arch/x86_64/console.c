@@ -20,6 +20,12 @@ enum {
 #define STATUS_DRAINED 0x40
 #define FIFO_DEPTH 16
 
+/* It is spoken to through ports. */
+loam_paddr arch_console_window(void)
+{
+	return LOAM_PADDR_NONE;
+}
+
 void arch_console_init(void)
 {
 	x86_out8(PORT + INTERRUPTS, 0);

@@ -66,8 +66,9 @@ void arch_ipi_send(unsigned int cpu, enum arch_ipi ipi)
 	x86_apic_command(cpus[cpu].hardware_id, command);
 }
 
-loam_paddr arch_intc_window(void)
+loam_paddr arch_intc_window(size_t *nbytes)
 {
+	*nbytes = LOAM_PAGE_SIZE;
 	if (has_x2apic())
 		return LOAM_PADDR_NONE;
 	return x86_rdmsr(X86_MSR_APIC_BASE) & APIC_BASE_ADDRESS;

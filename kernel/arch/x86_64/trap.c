@@ -132,19 +132,3 @@ bool arch_frame_irq_enabled(const struct arch_frame *frame)
 {
 	return (frame->rflags & ARCH_RFLAGS_IF) != 0;
 }
-
-/* A frame is two words: the caller's frame pointer, the return address. A chain may cross stacks; it may not go in a circle for ever. */
-size_t arch_backtrace(uintptr_t fp, uintptr_t *pcs, size_t max)
-{
-	size_t count = 0;
-
-	while (count < max && fp != 0 && fp % sizeof(uintptr_t) == 0) {
-		uintptr_t next, pc;
-
-		if (!arch_peek(fp, &next) || !arch_peek(fp + sizeof(uintptr_t), &pc) || pc == 0)
-			break;
-		pcs[count++] = pc;
-		fp = next;
-	}
-	return count;
-}

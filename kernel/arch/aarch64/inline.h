@@ -1,0 +1,123 @@
+/* kernel/arch/aarch64/inline.h: what must cost nothing.
+ *
+ * Also what <loam/port.h> inlines into Loam's fast paths (LOAM_PORT_INLINE): there it is included in the middle of that header, once
+ * struct loam_pin is known.
+ */
+#ifndef KERNEL_AARCH64_INLINE_H
+#define KERNEL_AARCH64_INLINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ARCH_NAME "aarch64"
+
+/* TLBI ..IS reaches the TLBs of all CPUs. */
+#define ARCH_TLB_BROADCAST true
+
+/* A frame pointer points to the next one, beside the return address. */
+#define ARCH_FRAME_NEXT 0
+#define ARCH_FRAME_RETURN 8
+
+struct cpu;
+
+/* TPIDR_EL1 holds this CPU's struct cpu; its first word points to itself, its second is its number (kernel/common/cpu.h). */
+static inline struct cpu *arch_this_cpu(void)
+{
+	struct cpu *cpu;
+	__asm__ volatile("mrs %0, tpidr_el1" : "=r"(cpu));
+	return cpu;
+}
+
+static inline unsigned int arch_cpu_index(void)
+{
+	return *(const volatile unsigned int *)((uintptr_t)arch_this_cpu() + 8);
+}
+
+#define ARCH_DAIF_I 0x80UL
+
+static inline unsigned long arch_irq_save(void)
+{
+	unsigned long daif;
+	__asm__ volatile("mrs %0, daif\n\tmsr daifset, #2" : "=r"(daif) : : "memory");
+	return daif;
+}
+
+static inline void arch_irq_restore(unsigned long daif)
+{
+	__asm__ volatile("msr daif, %0" : : "r"(daif) : "memory");
+}
+
+static inline bool arch_irq_enabled(void)
+{
+	unsigned long daif;
+	__asm__ volatile("mrs %0, daif" : "=r"(daif));
+	return (daif & ARCH_DAIF_I) == 0;
+}
+
+static inline void arch_irq_enable(void)
+{
+	__asm__ volatile("msr daifclr, #2" : : : "memory");
+}
+
+static inline void arch_irq_disable(void)
+{
+	__asm__ volatile("msr daifset, #2" : : : "memory");
+}
+
+static inline void arch_pause(void)
+{
+	__asm__ volatile("yield" : : : "memory");
+}
+
+/* WFI ends at an interrupt that is masked too, so nothing can come between looking for work and sleeping. */
+static inline void arch_wait(void)
+{
+	__asm__ volatile("dsb sy\n\twfi\n\tmsr daifclr, #2\n\tisb" : : : "memory");
+}
+
+static inline uint64_t arch_cycles(void)
+{
+	uint64_t count;
+	__asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(count));
+	return count;
+}
+
+/* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
+
+#ifdef LOAM_PORT_INLINE
+#define LOAM_PORT_INLINES_CPU
+static inline unsigned int loam_port_cpu(void)
+{
+	return arch_cpu_index();
+}
+
+#define LOAM_PORT_INLINES_IRQ_SAVE
+static inline unsigned long loam_port_irq_save(void)
+{
+	return arch_irq_save();
+}
+
+#define LOAM_PORT_INLINES_IRQ_RESTORE
+static inline void loam_port_irq_restore(unsigned long state)
+{
+	arch_irq_restore(state);
+}
+
+/* Kernel code is never preempted here, only interrupted: a CPU number is all that pinning takes. */
+#define LOAM_PORT_INLINES_PIN
+static inline struct loam_pin loam_port_pin(void)
+{
+	struct loam_pin pin = {0, arch_cpu_index()};
+	__asm__ volatile("" : : : "memory");
+	return pin;
+}
+
+#define LOAM_PORT_INLINES_UNPIN
+static inline void loam_port_unpin(struct loam_pin pin)
+{
+	(void)pin;
+	__asm__ volatile("" : : : "memory");
+}
+#endif
+
+#endif
