@@ -30,7 +30,7 @@ struct allocator {
 	void *(*zeroed)(size_t n, size_t nbytes);
 };
 
-static struct loam_heap heap, tracked;
+static struct loam_heap heap, tracked, hardened;
 static struct loam_heap_cache *cache;
 
 static struct allocator peers[4];
@@ -254,14 +254,15 @@ static void sized_pair(void *context, uint64_t n)
 	}
 }
 
-static void tracked_pair(void *context, uint64_t n)
+static void profile_pair(void *context, uint64_t n)
 {
-	(void)context;
+	struct loam_heap *profile = context;
+
 	for (uint64_t i = 0; i < n; i++) {
-		void *object = loam_heap_alloc_at(&tracked, 64, NULL);
+		void *object = loam_heap_alloc(profile, 48);
 
 		bench_keep(object);
-		loam_heap_free_at(&tracked, object, NULL);
+		loam_heap_free(profile, object);
 	}
 }
 
@@ -402,6 +403,50 @@ static void count_instructions(const char *self)
 	}
 }
 
+/* What an object of 48 bytes costs beyond its 48, in each profile. */
+static void per_object(void)
+{
+	static const char *const names[] = {"default, bytes beyond 48 B", "tracking, bytes beyond 48 B",
+					    "hardened, bytes beyond 48 B"};
+	struct loam_heap *heaps[] = {&heap, &tracked, &hardened};
+	enum { N = 200000 };
+	static void *objects[N];
+
+	for (unsigned int i = 0; i < 3; i++) {
+		struct loam_heap_stats before, after;
+
+		if (!bench_wanted(names[i]))
+			continue;
+		(void)loam_heap_drain(heaps[i]);
+		loam_heap_read_stats(heaps[i], &before);
+		for (unsigned int j = 0; j < N; j++)
+			objects[j] = loam_heap_alloc(heaps[i], 48);
+		loam_heap_read_stats(heaps[i], &after);
+		bench_figure(
+			&(struct bench_figure){.name = names[i],
+					       .unit = "B/object",
+					       .value = (double)(after.total_bytes - before.total_bytes) / N - 48});
+		for (unsigned int j = 0; j < N; j++)
+			loam_heap_free(heaps[i], objects[j]);
+	}
+}
+
+/* A hardened heap over a block: frames of its own under it. */
+static enum loam_status make_hardened(void)
+{
+	static struct loam_frames frames;
+	static struct loam_region storage[4];
+	struct loam_region region = {.base = (uintptr_t)block(), .nbytes = BLOCK_NBYTES, .type = LOAM_REGION_USABLE};
+	struct loam_memmap map;
+	struct loam_frames_config below = {.map = &map, .ncpus = 2};
+	struct loam_heap_config config = {.frames = &frames, .ncpus = 2, .hardened = true};
+	enum loam_status status = loam_memmap_init(&map, &region, 1, storage, 4, 0, NULL, NULL);
+
+	if (status == LOAM_OK)
+		status = loam_frames_boot(&frames, &below, &map);
+	return status == LOAM_OK ? loam_heap_init(&hardened, &config, NULL, 0) : status;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct row rows[] = {
@@ -420,7 +465,7 @@ int main(int argc, char **argv)
 	struct loam_cache_config config = {.name = "bench", .nbytes = 64};
 
 	if (loam_heap_init_block(&heap, block(), BLOCK_NBYTES, 2, false) != LOAM_OK ||
-	    loam_heap_init_block(&tracked, block(), BLOCK_NBYTES, 2, true) != LOAM_OK ||
+	    loam_heap_init_block(&tracked, block(), BLOCK_NBYTES, 2, true) != LOAM_OK || make_hardened() != LOAM_OK ||
 	    loam_heap_cache_create(&heap, &config, &cache) != LOAM_OK)
 		abort();
 	if (argc == 4 && strcmp(argv[1], "--count") == 0) {
@@ -440,7 +485,22 @@ int main(int argc, char **argv)
 	bench_case(&(struct bench_case){.name = "typed cache pair, 64 B", .run = typed_pair, .at_most = 7});
 	bench_case(&(struct bench_case){.name = "pair of constant 64 B", .run = constant_pair, .at_most = 8});
 	bench_case(&(struct bench_case){.name = "sized pair 64 B", .run = sized_pair});
-	bench_case(&(struct bench_case){.name = "tracked pair 64 B", .run = tracked_pair});
+	/* Their first pages are touched before they are timed. */
+	profile_pair(&tracked, 10000);
+	profile_pair(&hardened, 10000);
+	bench_case(&(struct bench_case){.name = "tracking, pair 48 B",
+					.run = profile_pair,
+					.context = &tracked,
+					.reference = "default profile",
+					.reference_run = profile_pair,
+					.reference_context = &heap});
+	bench_case(&(struct bench_case){.name = "hardened, pair 48 B",
+					.run = profile_pair,
+					.context = &hardened,
+					.reference = "default profile",
+					.reference_run = profile_pair,
+					.reference_context = &heap});
+	per_object();
 	count_instructions(argv[0]);
 	return bench_end();
 }

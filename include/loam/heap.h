@@ -95,6 +95,7 @@ struct loam_heap {
 	uint32_t state; /* (a) 0, bump only, being made, ready */
 	bool track;
 	bool hardened;
+	bool slow_only;   /* either of them: no fast path */
 	bool own_frames;  /* over one block: the frame layer is the heap's own */
 	uint32_t failure; /* (a) the last one's status */
 	struct loam_lock registry;
@@ -112,6 +113,7 @@ struct loam_heap {
 	uint64_t held_frames;     /* by init, for metadata */
 	uint64_t retired_allocs;  /* (r) of typed caches that were destroyed */
 	uint64_t retired_bytes;   /* (r) */
+	uint64_t secret;          /* of the canaries */
 	uint64_t sequence;        /* (a) of allocations, when tracking */
 	uint64_t peak;            /* (a) */
 

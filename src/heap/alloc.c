@@ -94,12 +94,18 @@ static void note_alloc(struct loam_heap *heap, const void *object, const struct 
 	loami_store_relaxed(&record->sequence, loami_fetch_add_relaxed(&heap->sequence, 1) + 1);
 }
 
+static unsigned int class_of(size_t nbytes)
+{
+	return nbytes <= LOAM_HEAP_SMALL_MAX ? loami_class_code(nbytes) : LOAMI_FIRST_TYPED;
+}
+
 /* The least class that holds @nbytes and whose places are aligned to @align; NULL: none, it is a large object. */
 static struct loam_heap_cache *class_for(struct loam_heap *heap, size_t nbytes, size_t align)
 {
 	if (nbytes > LOAM_HEAP_SMALL_MAX || align > LOAM_PAGE_SIZE)
 		return NULL;
-	for (unsigned int code = loami_class_code(nbytes); code < LOAMI_FIRST_TYPED; code++)
+	nbytes += heap->hardened ? LOAMI_CANARY_NBYTES : 0;
+	for (unsigned int code = class_of(nbytes); code < LOAMI_FIRST_TYPED; code++)
 		if (heap->sizes[code - LOAMI_LIVE].nbytes % align == 0)
 			return &heap->sizes[code - LOAMI_LIVE];
 	return NULL;
@@ -140,16 +146,21 @@ static __attribute__((noinline)) void *alloc_general(struct loam_heap *heap, siz
 	return object;
 }
 
-static void free_small(struct loam_heap *heap, void *object, uint8_t *state, unsigned int code,
+/* False: it has been freed since @state was looked at. */
+static bool free_small(struct loam_heap *heap, void *object, uint8_t *state, unsigned int code,
 		       const struct loam_call_site *site)
 {
 	struct loami_entry entry = {object, state};
 	struct loami_record *record = heap->track ? loami_record_of(heap, object) : NULL;
 
+	if (!heap->hardened)
+		loami_store_relaxed(state, LOAMI_CACHED);
+	else if (!loami_harden_free(loami_cache_of(heap, code), object, state))
+		return false;
 	if (record)
 		loami_store_relaxed(&record->freed_at, site);
-	loami_store_relaxed(state, LOAMI_CACHED);
 	loami_free_slow(loami_cache_of(heap, code), &entry);
+	return true;
 }
 
 /* The state byte of a live small object that starts at @object; NULL: there is none. */
@@ -178,10 +189,8 @@ static __attribute__((noinline)) void free_general(struct loam_heap *heap, void 
 			return;
 		}
 		state = live_state(heap, object);
-		if (state) {
-			free_small(heap, object, state, loami_load_relaxed(state), site);
+		if (state && free_small(heap, object, state, loami_load_relaxed(state), site))
 			return;
-		}
 		if (loami_heap_ready(heap) && loami_large_free(heap, object))
 			return;
 		loami_refuse(heap, verb, object, site);
@@ -309,7 +318,8 @@ static __attribute__((noinline)) void free_sized_slow(struct loam_heap *heap, vo
 		return;
 	usable = size_of(heap, object, "sized free", NULL);
 	state = live_state(heap, object);
-	if (state ? nbytes > LOAM_HEAP_SMALL_MAX || loami_load_relaxed(state) != loami_class_code(nbytes)
+	if (state ? nbytes > LOAM_HEAP_SMALL_MAX ||
+			    loami_load_relaxed(state) != class_of(nbytes + (heap->hardened ? LOAMI_CANARY_NBYTES : 0))
 		  : nbytes > usable || (nbytes <= usable / 2 && !loami_bump_holds(heap, object)))
 		loami_misuse("loam: heap: sized free of 0x%lx (%s) with %zu bytes, but its place has %zu",
 			     (unsigned long)(uintptr_t)object,

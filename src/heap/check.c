@@ -126,6 +126,7 @@ static uint64_t look_at_magazines(struct looking *looking, const struct loam_hea
 		if (full != stock->nfull)
 			WRONG(looking, "the stock of %s on CPU %u holds %u, it says %u\n", cache->name, i, full,
 			      stock->nfull);
+		n += stock->nheld;
 		if (!stock->loaded) {
 			if (cpu->top[cache->code] != &cpu->wall)
 				WRONG(looking, "M4: CPU %u has no magazine of %s and a top\n", i, cache->name);

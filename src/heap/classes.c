@@ -99,7 +99,7 @@ void loami_classes_init(struct loam_heap *heap, uint64_t ram_frames)
 		*cache = (struct loam_heap_cache){
 			.heap = heap,
 			.nbytes = class_nbytes(i),
-			.usable = class_nbytes(i),
+			.usable = class_nbytes(i) - (heap->hardened ? LOAMI_CANARY_NBYTES : 0),
 			.code = (uint8_t)C(i),
 		};
 		loami_cache_shape(cache, ram_frames);

@@ -81,18 +81,29 @@ struct loami_stock {
 	struct loami_magazine *full;
 	struct loami_magazine *empty;
 	uint32_t nfull;
-	uint32_t nempty;
+	uint16_t nempty;
+	uint16_t nheld; /* in quarantine */
 };
+
+/* An object in quarantine, in a hardened heap. */
+#define LOAMI_HELD 256
+struct loami_held {
+	struct loami_entry entry;
+	uint64_t code;
+};
+#define LOAMI_CANARY_NBYTES 8
 
 /* Only its CPU touches it, with @busy set; at rest anybody may read. A top that points at @wall is both empty and full. */
 struct loami_heap_cpu {
 	struct loami_entry *top[LOAM_HEAP_CODES];
 	struct loami_entry below; /* entry -1 of the wall: {NULL, &live} */
 	struct loami_entry wall;  /* {LOAMI_WALL, &live} */
-	uint8_t busy;             /* where the heap tracks, always: there is no fast path then */
+	uint8_t busy;             /* where the heap tracks or is hardened, always: there is no fast path then */
 	uint8_t inside;           /* what is busy there instead */
 	uint8_t live;             /* a byte that says live */
 	uint32_t drain;           /* (a) another CPU asks for what is parked here */
+	uint64_t random;          /* where the heap is hardened, as what follows */
+	struct loami_held *held;  /* LOAMI_HELD of them */
 	uint64_t allocs[LOAM_HEAP_CODES];
 	struct loami_stock stock[LOAM_HEAP_CODES];
 };
@@ -109,7 +120,7 @@ static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap
 /* What must be set around everything that touches a CPU's part. */
 static inline uint8_t *loami_cpu_busy(const struct loam_heap *heap, struct loami_heap_cpu *cpu)
 {
-	return heap->track ? &cpu->inside : &cpu->busy;
+	return heap->slow_only ? &cpu->inside : &cpu->busy;
 }
 
 /* The owner's part of a slot: next, prev and this. In the head frame of a slab next and prev link it into its cache's list. */
@@ -307,6 +318,20 @@ bool loami_large_free(struct loam_heap *heap, void *object);
 size_t loami_large_size(const struct loam_heap *heap, const void *object);
 /* Make it @nbytes long where it is. */
 bool loami_large_resize(struct loam_heap *heap, void *object, size_t nbytes);
+
+/* ---- harden.c: in a hardened heap ------------------------------------------------------------------------------------------------ */
+
+/* The CPU is busy for these. */
+void loami_harden_shuffle(struct loami_heap_cpu *cpu, struct loami_entry *entries, size_t n);
+/* Put *@entry into quarantine. True: *@entry is now one to go on with, of the cache its slab says; false: there is none. */
+bool loami_harden_hold(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_entry *entry);
+/* Up to @n of a cache's objects out of quarantine. */
+size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_entry *out,
+			    size_t n);
+/* An object is handed out: it must have stayed zero. */
+void loami_harden_alloc(const struct loam_heap_cache *cache, void *object);
+/* An object comes back, before anything changes: its canary must be whole. False: another free was quicker. */
+bool loami_harden_free(const struct loam_heap_cache *cache, void *object, uint8_t *state);
 
 /* ---- bump.c ---------------------------------------------------------------------------------------------------------------------- */
 

@@ -26,8 +26,9 @@ void loami_cpu_init(struct loam_heap *heap, unsigned int index)
 {
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
-	cpu->busy = heap->track;
+	cpu->busy = heap->slow_only;
 	cpu->live = LOAMI_LIVE;
+	cpu->random = loam_port_random() | 1;
 	cpu->below = (struct loami_entry){NULL, &cpu->live};
 	cpu->wall = (struct loami_entry){LOAMI_WALL, &cpu->live};
 	for (unsigned int code = 0; code < LOAM_HEAP_CODES; code++)
@@ -153,6 +154,12 @@ static void *flush_cache(struct loami_heap_cpu *cpu, struct loam_heap_cache *cac
 		bad = put_entries(cache, magazine->entry, n);
 		magazine_delete(cache, magazine);
 	}
+	while (stock->nheld != 0) {
+		struct loami_entry held[16];
+
+		found = put_entries(cache, held, loami_harden_release(cpu, cache, held, LOAMI_COUNT(held)));
+		bad = found ? found : bad;
+	}
 	while ((magazine = stock->full) != NULL) {
 		stock->full = magazine->next;
 		loami_store_relaxed(&stock->nfull, stock->nfull - 1);
@@ -183,7 +190,8 @@ void loami_cpu_flush(struct loam_heap *heap, unsigned int index)
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
 		struct loam_heap_cache *cache = loami_cache_of(heap, code);
 
-		if (cache && (cpu->stock[code].loaded || cpu->stock[code].full || cpu->stock[code].empty))
+		if (cache && (cpu->stock[code].loaded || cpu->stock[code].full || cpu->stock[code].empty ||
+			      cpu->stock[code].nheld != 0))
 			(void)flush_cache(cpu, cache);
 	}
 }
@@ -253,7 +261,10 @@ static enum outcome refill(struct loami_heap_cpu *cpu, struct loam_heap_cache *c
 			return NOTHING;
 		if (!loaded)
 			return GOT;
-		reverse(loaded->entry, got);
+		if (cache->heap->hardened)
+			loami_harden_shuffle(cpu, loaded->entry, got);
+		else
+			reverse(loaded->entry, got);
 		load(cpu, cache, loaded, got);
 	}
 }
@@ -284,6 +295,18 @@ static void *park(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, con
 	*top = *entry;
 	loami_store_relaxed(&cpu->top[cache->code], top + 1);
 	return bad;
+}
+
+/* Through quarantine: another object comes out, perhaps of another cache. */
+static void *park_held(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, struct loami_entry entry)
+{
+	struct loam_heap *heap = cache->heap;
+
+	if (!loami_harden_hold(cpu, cache, &entry))
+		return NULL;
+	cache = loami_cache_of(heap,
+			       loami_slab_at(heap, loami_slab_head(heap, loami_heap_pfn(heap, entry.object)))->code);
+	return park(cpu, cache, &entry);
 }
 
 /* ---- the shared path: an interrupt landed inside this CPU's fast path -------------------------------------------------------------- */
@@ -346,6 +369,8 @@ void *loami_alloc_slow(struct loam_heap_cache *cache)
 
 		if (outcome == GOT) {
 			loami_store_relaxed(entry.state, cache->code);
+			if (cache->heap->hardened)
+				loami_harden_alloc(cache, entry.object);
 			return entry.object;
 		}
 		if (outcome == TWICE)
@@ -371,7 +396,7 @@ void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *en
 
 	if (loami_busy_enter(loami_cpu_busy(cache->heap, cpu))) {
 		answer_drain(cache->heap, cpu, pin.cpu);
-		bad = park(cpu, cache, entry);
+		bad = cache->heap->hardened ? park_held(cpu, cache, *entry) : park(cpu, cache, entry);
 		loami_busy_leave(loami_cpu_busy(cache->heap, cpu));
 	} else {
 		bad = put_entries(cache, entry, 1);
@@ -386,7 +411,7 @@ uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int index, cons
 	const struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 	const struct loami_stock *stock = &cpu->stock[cache->code];
 	const struct loami_magazine *loaded = loami_load_relaxed(&stock->loaded);
-	uint64_t n = (uint64_t)loami_load_relaxed(&stock->nfull) * cache->capacity;
+	uint64_t n = (uint64_t)loami_load_relaxed(&stock->nfull) * cache->capacity + loami_load_relaxed(&stock->nheld);
 	uintptr_t top = (uintptr_t)loami_load_relaxed(&cpu->top[cache->code]);
 
 	/* By a racy look the two may not belong together. */

@@ -38,13 +38,15 @@ static size_t place(uintptr_t *at, size_t nbytes)
 	return *at - nbytes;
 }
 
-static size_t fixed_size(unsigned int ncpus)
+static size_t fixed_size(unsigned int ncpus, bool hardened)
 {
 	uintptr_t at = 0;
 
 	(void)place(&at, LOAM_HEAP_CODES * sizeof(struct loam_heap_cache *));
 	(void)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
 	(void)place(&at, ncpus * LOAMI_CPU_STRIDE);
+	if (hardened)
+		(void)place(&at, ncpus * LOAMI_HELD * sizeof(struct loami_held));
 	return at + LOAM_CPU_ALIGN; /* for a block that is not aligned */
 }
 
@@ -52,7 +54,7 @@ size_t loam_heap_metadata_size(const struct loam_heap_config *config)
 {
 	if (config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX)
 		return 0;
-	return fixed_size(config->ncpus);
+	return fixed_size(config->ncpus, config->hardened);
 }
 
 static void *take_frames(struct loam_heap *heap, uint64_t nbytes)
@@ -80,13 +82,16 @@ static void give_frames_back(struct loam_heap *heap, void *at, uint64_t nbytes, 
 				      (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT);
 }
 
-static void lay_out(struct loam_heap *heap, void *metadata)
+static void lay_out(struct loam_heap *heap, void *metadata, bool hardened)
 {
 	uintptr_t at = (uintptr_t)metadata;
 
 	heap->caches = (struct loam_heap_cache **)place(&at, LOAM_HEAP_CODES * sizeof(struct loam_heap_cache *));
 	heap->sizes = (struct loam_heap_cache *)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
 	heap->cpus = (struct loami_heap_cpu *)place(&at, heap->ncpus * LOAMI_CPU_STRIDE);
+	for (unsigned int cpu = 0; cpu < heap->ncpus && hardened; cpu++)
+		loami_heap_cpu(heap, cpu)->held =
+			(struct loami_held *)place(&at, LOAMI_HELD * sizeof(struct loami_held));
 }
 
 static void set_up(struct loam_heap *heap, const struct loam_heap_config *config, uint64_t ram_frames)
@@ -100,6 +105,9 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 		loami_region_forget(heap, region);
 	heap->ram_frames = ram_frames;
 	heap->track = config->track;
+	heap->hardened = config->hardened;
+	heap->slow_only = heap->track || heap->hardened;
+	heap->secret = heap->hardened ? loam_port_random() : 0;
 	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
 		loami_cpu_init(heap, cpu);
 	loami_classes_init(heap, ram_frames);
@@ -113,7 +121,7 @@ static enum loam_status make(struct loam_heap *heap, const struct loam_heap_conf
 {
 	struct extent window = window_of(config->frames);
 	uint64_t nframes = window.end - window.start;
-	size_t fixed = fixed_size(config->ncpus), kinds, regions;
+	size_t fixed = fixed_size(config->ncpus, config->hardened), kinds, regions;
 	void *own = NULL;
 	uintptr_t direct_map;
 
@@ -141,7 +149,7 @@ static enum loam_status make(struct loam_heap *heap, const struct loam_heap_conf
 	heap->first = window.start;
 	heap->nregions = (size_t)(nframes / LOAMI_REGION_FRAMES);
 	heap->base = direct_map + (uintptr_t)(window.start << LOAM_PAGE_SHIFT);
-	lay_out(heap, metadata);
+	lay_out(heap, metadata, config->hardened);
 	if (own)
 		mark_meta(heap, own, fixed);
 	mark_meta(heap, heap->kinds, kinds);
@@ -161,7 +169,7 @@ enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_c
 		return LOAM_ERR_INVALID;
 	if (config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX)
 		return LOAM_ERR_CPU;
-	if (metadata && nbytes < fixed_size(config->ncpus))
+	if (metadata && nbytes < fixed_size(config->ncpus, config->hardened))
 		return LOAM_ERR_NO_METADATA;
 	before = loami_load_acquire(&heap->state);
 	if (before > LOAMI_HEAP_BUMP || !loami_cas(&heap->state, &before, LOAMI_HEAP_MAKING))
@@ -205,7 +213,7 @@ static enum loam_status block_frames(struct loami_heap_block *block, uintptr_t s
 	if (status != LOAM_OK)
 		return status;
 	metadata = loam_frames_metadata_size(&config);
-	if (metadata == 0 || metadata + own + fixed_size(ncpus) >= nbytes)
+	if (metadata == 0 || metadata + own + fixed_size(ncpus, false) >= nbytes)
 		return LOAM_ERR_NO_METADATA;
 	status = loam_frames_boot(&block->frames, &config, &block->map);
 	for (unsigned int cpu = 0; cpu < ncpus && status == LOAM_OK; cpu++) {

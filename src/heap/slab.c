@@ -63,6 +63,8 @@ enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 		}
 		slab.records = (uintptr_t)records;
 	}
+	if (heap->hardened && !cache->construct)
+		memset(base, 0, nframes * LOAM_PAGE_SIZE);
 	if (cache->construct)
 		for (unsigned int i = 0; i < slab.nslots; i++)
 			cache->construct(base + (size_t)i * cache->nbytes, cache->context);

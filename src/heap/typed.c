@@ -35,19 +35,22 @@ enum loam_status loam_heap_cache_create(struct loam_heap *heap, const struct loa
 	enum loam_status status;
 	unsigned int code;
 	unsigned long irq;
-	size_t align;
+	size_t align, canary;
 
 	*out = NULL;
 	status = check(heap, config, &align);
 	if (status != LOAM_OK)
 		return status;
+	canary = heap->hardened ? LOAMI_CANARY_NBYTES : 0;
+	if (loami_align_up(config->nbytes + canary, align) > LOAM_HEAP_SMALL_MAX)
+		return LOAM_ERR_TOO_LARGE;
 	cache = loami_piece_alloc(heap, DESCRIPTOR_NBYTES);
 	if (!cache)
 		return LOAM_ERR_NO_METADATA;
 	*cache = (struct loam_heap_cache){
 		.heap = heap,
-		.nbytes = (uint32_t)loami_align_up(config->nbytes, align),
-		.usable = (uint32_t)loami_align_up(config->nbytes, LOAM_HEAP_MIN_ALIGN),
+		.nbytes = (uint32_t)loami_align_up(config->nbytes + canary, align),
+		.usable = (uint32_t)(loami_align_up(config->nbytes + canary, LOAM_HEAP_MIN_ALIGN) - canary),
 		.typed = true,
 		.construct = config->construct,
 		.context = config->context,

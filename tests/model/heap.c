@@ -222,3 +222,8 @@ TEST(H6_operations_beside_a_model_when_tracking)
 {
 	run_some(4, 20000, true, false);
 }
+
+TEST(H6_operations_beside_a_model_when_hardened)
+{
+	run_some(4, 30000, false, true);
+}
