@@ -1,0 +1,446 @@
+/* tests/unit/vmalloc/smp.c: shootdown as it is seen through addresses: on the host machine's software MMU, whose TLBs remember stale entries and end the test when an access
+ * goes through one to a frame that has another owner. Several CPUs, IPIs that are held back, areas freed by others.
+ */
+#include "fixture.h"
+
+#include <host.h>
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CPUS = 4 };
+
+static struct smp {
+	struct rig *rig;
+	struct host_machine *machine;
+	struct loam_pagetable tree;
+	struct loam_tlb tlb;
+	struct loam_vm vm;
+	void *tlb_metadata;
+	atomic_uint turn;
+	char *shared;
+	uint64_t seed;
+	atomic_uint failed;
+} smp;
+
+static void on_ipi(void *arg)
+{
+	loam_tlb_ipi(arg);
+}
+
+static void go_online(void *arg)
+{
+	loam_tlb_cpu_online(arg);
+}
+
+static void smp_begin(size_t batch_areas, uint64_t timeout_ns)
+{
+	struct host_mmu mmu = {.kind = HOST_MMU_X86_64, .levels = 4, .pa_bits = 46, .types = LOAM_X86_64_PAT};
+	struct loam_tlb_config tlb_config = {.ncpus = CPUS, .timeout_ns = timeout_ns};
+	struct loam_vmalloc_config config;
+	struct loam_table_source source;
+	size_t nbytes = loam_tlb_metadata_size(&tlb_config);
+
+	memset(&smp, 0, sizeof(smp));
+	smp.rig = rig_create(&(struct rig_config){.npages = 16384, .ncpus = CPUS});
+	smp.machine = smp.rig->machine;
+	source = loam_paging_tables_from_frames(smp.rig->frames);
+	CHECK_OK(loam_pagetable_init(&smp.tree, &loam_paging_x86_64_4level, &source, LOAM_PADDR_NONE));
+	smp.tlb_metadata =
+		aligned_alloc(LOAM_CPU_ALIGN, (nbytes + LOAM_CPU_ALIGN - 1) / LOAM_CPU_ALIGN * LOAM_CPU_ALIGN);
+	CHECK_OK(loam_tlb_init(&smp.tlb, &tlb_config, smp.tlb_metadata, nbytes));
+	host_set_mmu(smp.machine, &mmu, smp.tree.root);
+	host_on_ipi(smp.machine, on_ipi, &smp.tlb);
+	host_run(smp.machine, go_online, &smp.tlb);
+	config = (struct loam_vmalloc_config){.nbytes = 64 * MIB,
+					      .ncpus = CPUS,
+					      .frames = smp.rig->frames,
+					      .tree = &smp.tree,
+					      .tlb = &smp.tlb,
+					      .batch_areas = batch_areas};
+	tap_log_capture();
+	CHECK_OK(loam_vmalloc_init(&smp.vm, &config));
+	(void)tap_log_end();
+}
+
+static void smp_end(void)
+{
+	struct loam_frames_stats stats;
+
+	CHECK_OK(loam_vmalloc_check(&smp.vm));
+	CHECK_OK(loam_vmalloc_destroy(&smp.vm));
+	loam_pagetable_destroy(&smp.tree);
+	loam_frame_drain(smp.rig->frames);
+	loam_frame_read_stats(smp.rig->frames, &stats);
+	CHECK_EQ(stats.used, 0);
+	rig_destroy(smp.rig);
+	free(smp.tlb_metadata);
+}
+
+static char *alloc(size_t npages)
+{
+	void *address = NULL;
+
+	CHECK_OK(loam_vmalloc_status(&smp.vm, npages * PAGE, NULL, &address));
+	return address;
+}
+
+static void touch(void *arg)
+{
+	uint64_t value = 0;
+
+	host_read((uint64_t)(uintptr_t)arg, &value, sizeof(value));
+	value += 1;
+	host_write((uint64_t)(uintptr_t)arg, &value, sizeof(value));
+}
+
+static uint32_t references(const void *address)
+{
+	struct loam_paging_entry entry;
+
+	CHECK_OK(loam_paging_query(&smp.tree, (uintptr_t)address, &entry));
+	return loam_frame_ref_get(smp.rig->frames, loam_frame_containing(entry.pa));
+}
+
+TEST(V4_after_a_purge_every_cpu_has_forgotten)
+{
+	const char *why;
+	uint64_t value;
+	char *address;
+
+	smp_begin(0, 0);
+	address = alloc(4);
+	for (size_t i = 0; i < 4; i++)
+		host_run(smp.machine, touch, address + i * PAGE);
+	host_read((uint64_t)(uintptr_t)address, &value, sizeof(value));
+	CHECK_EQ(value, CPUS);
+	CHECK(loam_vfree(&smp.vm, address));
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	why = host_try_read((uint64_t)(uintptr_t)address, &value, sizeof(value));
+	CHECK_STR(why, "not present");
+	smp_end();
+}
+
+/* The seed's first fault: it puts the range back before the shootdown. Here a CPU is deaf, so that the flush cannot be done. */
+TEST(V4_seed_fault_a_range_is_not_handed_out_before_the_shootdown)
+{
+	loam_pfn pfns[8];
+	struct loam_paging_entry entry;
+	uint32_t generations[8];
+	char *address;
+
+	smp_begin(1, 0); /* each free starts a flush */
+	address = alloc(8);
+	for (size_t i = 0; i < 8; i++) {
+		host_run(smp.machine, touch, address + i * PAGE);
+		CHECK_OK(loam_paging_query(&smp.tree, (uintptr_t)address + i * PAGE, &entry));
+		pfns[i] = loam_frame_containing(entry.pa);
+		generations[i] = loam_frame_generation(smp.rig->frames, pfns[i]);
+	}
+	host_hold(smp.machine, 2, true);
+	CHECK(loam_vfree(&smp.vm, address)); /* returns: it does not wait */
+	/* Whatever is asked for now, it is neither that range nor those frames. */
+	for (int round = 0; round < 300; round++) {
+		char *other = alloc(8);
+
+		CHECK(other >= address + 9 * PAGE || other + 9 * PAGE <= address);
+		if (round % 2 == 0)
+			CHECK(loam_vfree(&smp.vm, other));
+	}
+	for (size_t i = 0; i < 8; i++) {
+		CHECK_EQ(loam_frame_ref_get(smp.rig->frames, pfns[i]), 1);
+		CHECK_EQ(loam_frame_generation(smp.rig->frames, pfns[i]), generations[i]);
+	}
+	host_hold(smp.machine, 2, false);
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	for (size_t i = 0; i < 8; i++)
+		CHECK(loam_frame_ref_get(smp.rig->frames, pfns[i]) == LOAM_FRAME_UNUSED ||
+		      loam_frame_generation(smp.rig->frames, pfns[i]) != generations[i]);
+	for (struct loam_vmalloc_live live; loam_vmalloc_snapshot(&smp.vm, &live, 1, NULL) == 1;)
+		CHECK(loam_vfree(&smp.vm, (void *)live.address));
+	smp_end();
+}
+
+/* The seed's second fault: a list of frames in a contiguous block of a power of two. Two million bytes of area, and not two free frames side by side. */
+TEST(V5_seed_fault_no_contiguous_storage_for_lists_of_frames)
+{
+	static loam_pfn all[16384], odd[16384];
+	size_t n = 0, nodd = 0;
+	char *address;
+
+	smp_begin(0, 0);
+	while ((all[n] = loam_frame_alloc(smp.rig->frames, 0, NULL)) != LOAM_PFN_NONE)
+		n++;
+	for (size_t i = 0; i < n; i++) {
+		if (all[i] % 2 == 0)
+			loam_frame_free(smp.rig->frames, all[i], 0);
+		else
+			odd[nodd++] = all[i];
+	}
+	for (unsigned int order = 1; order <= 3; order++)
+		CHECK_EQ(loam_frame_alloc(smp.rig->frames, order, NULL), LOAM_PFN_NONE);
+	address = alloc(4096); /* its list would be 32 KiB */
+	CHECK_EQ(references(address + 4095 * PAGE), 1);
+	CHECK(loam_vfree_now(&smp.vm, address));
+	loam_frame_free_batch(smp.rig->frames, odd, nodd);
+	smp_end();
+}
+
+TEST(V4_a_silent_cpu_delays_and_is_named_and_nothing_is_let_go)
+{
+	const char *text;
+	uint64_t value;
+	char *address;
+
+	smp_begin(0, 20000000);
+	address = alloc(3);
+	host_run(smp.machine, touch, address);
+	host_hold(smp.machine, 3, true);
+	CHECK(loam_vfree(&smp.vm, address));
+	tap_log_capture();
+	CHECK_STATUS(loam_vmalloc_purge(&smp.vm), LOAM_ERR_TIMEOUT);
+	text = tap_log_end();
+	CHECK(strstr(text, "cpu 3") != NULL || strstr(text, "CPU 3") != NULL);
+	CHECK(host_try_read((uint64_t)(uintptr_t)address, &value, sizeof(value)) != NULL);
+	CHECK_OK(loam_vmalloc_check(&smp.vm));
+	tap_log_capture();
+	CHECK_STATUS(loam_vmalloc_purge(&smp.vm), LOAM_ERR_TIMEOUT);
+	(void)tap_log_end();
+	host_hold(smp.machine, 3, false);
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	smp_end();
+}
+
+TEST(V4_free_now_with_a_silent_cpu_leaves_it_to_wait)
+{
+	struct loam_vmalloc_stats stats;
+	char *address;
+
+	smp_begin(0, 20000000);
+	address = alloc(3);
+	host_run(smp.machine, touch, address);
+	host_hold(smp.machine, 1, true);
+	tap_log_capture();
+	CHECK(loam_vfree_now(&smp.vm, address));
+	(void)tap_log_end();
+	CHECK(!loam_vfree(&smp.vm, address));
+	CHECK_OK(loam_vmalloc_read_stats(&smp.vm, &stats));
+	CHECK_EQ(stats.waiting_areas, 1);
+	host_hold(smp.machine, 1, false);
+	smp_end();
+}
+
+TEST(V4_lost_ipis_are_asked_for_again)
+{
+	char *address;
+
+	smp_begin(0, 0);
+	for (int round = 0; round < 10; round++) {
+		address = alloc(2);
+		host_run(smp.machine, touch, address);
+		host_set_ipi_policy(smp.machine, HOST_IPI_DROP, 1);
+		CHECK(loam_vfree_now(&smp.vm, address));
+		host_set_ipi_policy(smp.machine, HOST_IPI_DELIVER, 0);
+	}
+	smp_end();
+}
+
+struct held {
+	char *address;
+	size_t npages;
+};
+
+static void write_all(const struct held *held, uint64_t mark)
+{
+	for (size_t i = 0; i < held->npages; i++) {
+		uint64_t value = mark ^ i;
+
+		host_write((uint64_t)(uintptr_t)held->address + i * PAGE, &value, sizeof(value));
+	}
+}
+
+static bool read_all(const struct held *held, uint64_t mark)
+{
+	for (size_t i = 0; i < held->npages; i++) {
+		uint64_t value;
+
+		host_read((uint64_t)(uintptr_t)held->address + i * PAGE, &value, sizeof(value));
+		if (value != (mark ^ i))
+			return false;
+	}
+	return true;
+}
+
+/* Areas come and go on all CPUs, are touched where they were not made and freed where they were not touched. */
+static void churn(void *arg)
+{
+	enum { HELD = 24 };
+	unsigned int cpu = loam_port_cpu();
+	uint64_t seed = *(uint64_t *)arg + cpu;
+	struct held held[HELD] = {0};
+
+	for (int round = 0; round < 1500; round++) {
+		size_t i = rig_random(&seed) % HELD;
+		uint64_t dice = rig_random(&seed) % 100;
+
+		if (held[i].address != NULL) {
+			void *out = held[i].address;
+
+			if (!read_all(&held[i], (uintptr_t)held[i].address))
+				atomic_store(&smp.failed, 1);
+			if (dice < 8) {
+				size_t npages = 1 + rig_random(&seed) % 20;
+
+				if (loam_vrealloc(&smp.vm, out, npages * PAGE, NULL, &out) == LOAM_OK) {
+					held[i] = (struct held){out, npages};
+					write_all(&held[i], (uintptr_t)out);
+				}
+				continue;
+			}
+			if (dice < 40) {
+				/* Given to another CPU, which takes over the one before. */
+				out = atomic_exchange((_Atomic(char *) *)&smp.shared, out);
+				if (out != NULL && !loam_vfree(&smp.vm, out))
+					atomic_store(&smp.failed, 2);
+			} else if (dice < 45) {
+				if (!loam_vfree_now(&smp.vm, out))
+					atomic_store(&smp.failed, 3);
+			} else if (!loam_vfree(&smp.vm, out)) {
+				atomic_store(&smp.failed, 4);
+			}
+			held[i].address = NULL;
+		} else {
+			held[i].npages = 1 + rig_random(&seed) % (dice < 90 ? 6 : 40);
+			held[i].address = loam_vmalloc(&smp.vm, held[i].npages * PAGE, NULL);
+			if (held[i].address != NULL)
+				write_all(&held[i], (uintptr_t)held[i].address);
+		}
+		if (dice == 99)
+			loam_vmalloc_tick(&smp.vm);
+	}
+	for (size_t i = 0; i < HELD; i++)
+		if (held[i].address != NULL && !loam_vfree(&smp.vm, held[i].address))
+			atomic_store(&smp.failed, 5);
+}
+
+TEST(V4_areas_churned_on_all_cpus_at_once)
+{
+	for (uint64_t seed = 1; seed <= 3; seed++) {
+		smp_begin(16, 0);
+		host_run(smp.machine, churn, &seed);
+		CHECK_EQ(atomic_load(&smp.failed), 0);
+		if (smp.shared != NULL)
+			CHECK(loam_vfree(&smp.vm, smp.shared));
+		CHECK_OK(loam_vmalloc_check(&smp.vm));
+		CHECK_OK(loam_vmalloc_purge(&smp.vm));
+		smp_end();
+	}
+}
+
+/* Every CPU frees the same area. */
+static void free_the_same(void *arg)
+{
+	unsigned int round = 0;
+
+	(void)arg;
+	for (; round < 200; round++) {
+		while (atomic_load(&smp.turn) / (CPUS + 1) < round)
+			loam_port_relax(100);
+		if (loam_vfree(&smp.vm, smp.shared))
+			atomic_fetch_add(&smp.failed, 1);
+		atomic_fetch_add(&smp.turn, 1);
+		if (loam_port_cpu() == 0) {
+			while (atomic_load(&smp.turn) % (CPUS + 1) != CPUS)
+				loam_port_relax(100);
+			smp.shared = loam_vmalloc(&smp.vm, PAGE * (1 + round % 20), NULL);
+			atomic_fetch_add(&smp.turn, 1);
+		}
+	}
+}
+
+TEST(V4_of_racing_frees_exactly_one_succeeds)
+{
+	smp_begin(8, 0);
+	smp.shared = alloc(1);
+	host_run(smp.machine, free_the_same, NULL);
+	CHECK_EQ(atomic_load(&smp.failed), 200);
+	CHECK(loam_vfree(&smp.vm, smp.shared));
+	smp_end();
+}
+
+static void free_on_this_cpu(void *arg)
+{
+	if (!loam_vfree(&smp.vm, arg))
+		atomic_store(&smp.failed, 1);
+}
+
+TEST(V4_what_an_offline_cpu_freed_is_flushed_by_others)
+{
+	struct loam_vmalloc_stats stats;
+	void *top;
+	char *address;
+
+	smp_begin(0, 0);
+	address = alloc(3);
+	host_send(smp.machine, 2, free_on_this_cpu, address);
+	host_wait(smp.machine, 2);
+	CHECK_OK(loam_vmalloc_read_stats(&smp.vm, &stats));
+	CHECK_EQ(stats.waiting_areas, 1);
+	CHECK_OK(loam_vstack_alloc(&smp.vm, 8192, NULL, &top));
+	CHECK(loam_vstack_free(&smp.vm, top));
+	CHECK_STATUS(loam_vmalloc_cpu_offline(&smp.vm, CPUS), LOAM_ERR_CPU);
+	CHECK_OK(loam_vmalloc_cpu_offline(&smp.vm, 2));
+	CHECK_OK(loam_vmalloc_cpu_offline(&smp.vm, 0));
+	for (int round = 0; round < 1000; round++)
+		loam_vmalloc_tick(&smp.vm);
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	CHECK_OK(loam_vmalloc_read_stats(&smp.vm, &stats));
+	CHECK_EQ(stats.waiting_areas, 0);
+	CHECK_EQ(stats.cached_stacks, 0);
+	smp_end();
+}
+
+/* Readers without locks beside all this: what they see is whole. */
+static void look(void *arg)
+{
+	struct loam_vmalloc_live live;
+	uint64_t seed = 7;
+
+	if (loam_port_cpu() < 2) {
+		churn(arg);
+		atomic_fetch_add(&smp.turn, 1);
+		return;
+	}
+	while (atomic_load(&smp.turn) < 2) {
+		uintptr_t address = VM_START + rig_random(&seed) % (4 * MIB);
+		enum loam_vmalloc_place place = loam_vmalloc_whereis(&smp.vm, address, &live);
+		uintptr_t last = 0;
+		struct loam_vmalloc_live list[32];
+		size_t n;
+
+		loam_port_relax(0); /* reading alone never lets an interrupt in */
+		if ((place == LOAM_PLACE_AREA &&
+		     (address < live.address || address >= live.address + live.npages * PAGE)) ||
+		    (place == LOAM_PLACE_GUARD && address / PAGE != live.address / PAGE + live.npages))
+			atomic_store(&smp.failed, 6);
+		n = loam_vmalloc_snapshot(&smp.vm, list, 32, NULL);
+		for (size_t i = 0; i < n; i++) {
+			if (list[i].address <= last || list[i].sequence == 0 || list[i].npages > 41)
+				atomic_store(&smp.failed, 7);
+			last = list[i].address;
+		}
+	}
+}
+
+TEST(V8_readers_without_locks_see_whole_areas)
+{
+	uint64_t seed = 99;
+
+	smp_begin(16, 0);
+	host_run(smp.machine, look, &seed);
+	CHECK_EQ(atomic_load(&smp.failed), 0);
+	if (smp.shared != NULL)
+		CHECK(loam_vfree(&smp.vm, smp.shared));
+	smp_end();
+}
