@@ -82,7 +82,10 @@ LOAM_NORETURN void loam_port_panic(enum loam_fatal kind, const char *message);
 unsigned long loam_port_irq_save(void);
 #endif
 
-/** loam_port_irq_restore() - undo loam_port_irq_save(): @state is what it returned. Calls nest. */
+/**
+ * loam_port_irq_restore() - undo loam_port_irq_save(): @state is what it returned. Calls nest.
+ * Example (x86-64): if (state & RFLAGS_IF) sti();
+ */
 #ifndef LOAM_PORT_INLINES_IRQ_RESTORE
 void loam_port_irq_restore(unsigned long state);
 #endif
@@ -133,26 +136,42 @@ void loam_port_pte_sync(void);
  * loam_port_pin() - keep the caller on its CPU for a few dozen instructions and say which it is.
  * Default: masks interrupts, which is always right. A kernel with a preemption count raises that; one that never preempts kernel
  * code just returns its CPU number. Interrupts may come while pinned: Loam's fast paths expect it.
+ * Example: preempt_disable(); return (struct loam_pin){.cpu = this_cpu()->index};   The CPU is read after it can no longer change.
  */
 #ifndef LOAM_PORT_INLINES_PIN
 struct loam_pin loam_port_pin(void);
 #endif
 
-/** loam_port_unpin() - undo loam_port_pin(). Pins nest. */
+/**
+ * loam_port_unpin() - undo loam_port_pin(). Pins nest.
+ * Example: preempt_enable();
+ */
 #ifndef LOAM_PORT_INLINES_UNPIN
 void loam_port_unpin(struct loam_pin pin);
 #endif
 
-/** loam_port_context() - task, interrupt or NMI. Default: LOAM_CONTEXT_TASK. Asked in debug builds to check contracts, and by what must not wait. */
+/**
+ * loam_port_context() - task, interrupt or NMI. Default: LOAM_CONTEXT_TASK. Asked in debug builds to check contracts, and by what must not wait.
+ * Example: return this_cpu()->interrupt_depth > 0 ? LOAM_CONTEXT_INTERRUPT : LOAM_CONTEXT_TASK;
+ */
 enum loam_context loam_port_context(void);
 
-/** loam_port_task() - fill *@task for the running task without waiting; all zeros when it cannot be told. Default: zeros. */
+/**
+ * loam_port_task() - fill *@task for the running task without waiting; all zeros when it cannot be told. Default: zeros.
+ * Example: struct thread *t = this_cpu()->current; *task = (struct loam_task){.task = t->id, .pid = t->process->pid, .tid = t->tid};
+ */
 void loam_port_task(struct loam_task *task);
 
-/** loam_port_time() - nanoseconds since some fixed moment, never going back. Default: 0 for ever, which turns ageing off. */
+/**
+ * loam_port_time() - nanoseconds since some fixed moment, never going back. Default: 0 for ever, which turns ageing off.
+ * Example (x86-64, TSC of 2.5 GHz): return rdtsc() * 2 / 5;
+ */
 uint64_t loam_port_time(void);
 
-/** loam_port_random() - 64 unpredictable bits, for the hardened profile. Default: a weak mix of addresses and time. */
+/**
+ * loam_port_random() - 64 unpredictable bits, for the hardened profile. Default: a weak mix of addresses and time.
+ * Example: rdrand, or the kernel's own generator if it can be asked without waiting.
+ */
 uint64_t loam_port_random(void);
 
 #ifdef __cplusplus
