@@ -46,8 +46,11 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
 
 void arch_console_init(void);
 void arch_console_put(const char *text, size_t nbytes);
-/** arch_console_window() - the page of its registers, which Loam's tables shall show at ARCH_DEVICE_MAP as the boot tables do; LOAM_PADDR_NONE: it has none. */
-loam_paddr arch_console_window(void);
+/**
+ * arch_device_page() - the @index-th page of device registers that is needed before there is an arena: the console's, power's.
+ * The boot tables show it at ARCH_DEVICE_MAP plus its address, and Loam's shall too. LOAM_PADDR_NONE past the last.
+ */
+loam_paddr arch_device_page(unsigned int index);
 /** arch_console_drain() - wait until all of it has left the machine. */
 void arch_console_drain(void);
 /** arch_console_get() - a byte that was typed, or -1 when none waits. */

@@ -187,17 +187,17 @@ static void map_image(const char *start, const char *end, unsigned int prot)
 	     "mapping the kernel's image");
 }
 
-/* Not an area: the console must work before there is an arena, and when the arena is what is wrong. */
-static void map_console(void)
+/* Not areas: the console must work before there is an arena, and when the arena is what is wrong. */
+static void map_devices(void)
 {
 	struct loam_mapping mapping = {
 		.prot = LOAM_PROT_READ | LOAM_PROT_WRITE | LOAM_PROT_GLOBAL,
 		.cache = LOAM_CACHE_DEVICE,
 	};
-	loam_paddr window = arch_console_window();
 
-	if (window != LOAM_PADDR_NONE)
-		must(loam_paging_map(&tree, ARCH_DEVICE_MAP + window, window, 1, &mapping), "mapping the console");
+	for (unsigned int i = 0; arch_device_page(i) != LOAM_PADDR_NONE; i++)
+		must(loam_paging_map(&tree, ARCH_DEVICE_MAP + arch_device_page(i), arch_device_page(i), 1, &mapping),
+		     "mapping device registers");
 }
 
 static void make_tables(void)
@@ -215,7 +215,7 @@ static void make_tables(void)
 	map_image(kernel_text_start, kernel_text_end, LOAM_PROT_EXEC);
 	map_image(kernel_rodata_start, kernel_rodata_end, 0);
 	map_image(kernel_data_start, kernel_data_end, LOAM_PROT_WRITE);
-	map_console();
+	map_devices();
 	arch_mmu_load(tree.root);
 	kernel_system.tree = &tree;
 }

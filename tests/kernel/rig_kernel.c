@@ -92,8 +92,8 @@ unsigned int rig_cpus(void)
 struct running {
 	bool (*run)(struct rig *rig, unsigned int cpu, void *context);
 	void *context;
-	bool failed;   /* atomic */
-	bool panicked; /* atomic: somebody wrote @text */
+	bool failed;       /* atomic */
+	uint32_t panicked; /* atomic: somebody wrote @text; a word, as RISC-V swaps no bytes */
 	char text[512];
 };
 
@@ -113,7 +113,7 @@ static void run_one(void *arg)
 	if (loam_port_cpu() >= the_rig.ncpus || machine_try(run_here, running, text, sizeof(text)))
 		return;
 	loami_witness_forget();
-	if (!__atomic_exchange_n(&running->panicked, true, __ATOMIC_RELAXED))
+	if (__atomic_exchange_n(&running->panicked, 1, __ATOMIC_RELAXED) == 0)
 		memcpy(running->text, text, sizeof(text));
 }
 
@@ -124,7 +124,7 @@ bool rig_run(struct rig *rig, bool (*run)(struct rig *rig, unsigned int cpu, voi
 	(void)rig;
 	machine_run(run_one, &running);
 	/* As on the host machine: a panic on any CPU is one of the test's. */
-	if (running.panicked)
+	if (running.panicked != 0)
 		loam_port_panic(LOAM_FATAL_MISUSE, running.text);
 	return !running.failed;
 }

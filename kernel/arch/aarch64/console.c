@@ -20,9 +20,9 @@ static volatile uint32_t *reg(unsigned int offset)
 	return (volatile uint32_t *)(uintptr_t)(ARCH_DEVICE_MAP + PL011 + offset);
 }
 
-loam_paddr arch_console_window(void)
+loam_paddr arch_device_page(unsigned int index)
 {
-	return PL011;
+	return index == 0 ? PL011 : LOAM_PADDR_NONE;
 }
 
 void arch_console_init(void)

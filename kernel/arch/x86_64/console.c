@@ -21,8 +21,9 @@ enum {
 #define FIFO_DEPTH 16
 
 /* It is spoken to through ports. */
-loam_paddr arch_console_window(void)
+loam_paddr arch_device_page(unsigned int index)
 {
+	(void)index;
 	return LOAM_PADDR_NONE;
 }
 

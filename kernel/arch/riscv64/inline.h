@@ -1,0 +1,130 @@
+/* kernel/arch/riscv64/inline.h: what must cost nothing.
+ *
+ * Also what <loam/port.h> inlines into Loam's fast paths (LOAM_PORT_INLINE): there it is included in the middle of that header, once
+ * struct loam_pin is known.
+ */
+#ifndef KERNEL_RISCV64_INLINE_H
+#define KERNEL_RISCV64_INLINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ARCH_NAME "riscv64"
+
+/* SFENCE.VMA acts on the CPU it runs on. The SBI's remote fence would reach all, but interrupts idle CPUs too and spins without a pause until they
+ * have answered: where virtual CPUs outnumber real ones, Loam's own IPIs are many times faster. */
+#define ARCH_TLB_BROADCAST false
+
+/* A frame pointer points past the return address, which stands above the next frame pointer. */
+#define ARCH_FRAME_NEXT ((uintptr_t)-16)
+#define ARCH_FRAME_RETURN ((uintptr_t)-8)
+
+struct cpu;
+
+/* TP holds this CPU's struct cpu; its first word points to itself, its second is its number (kernel/common/cpu.h). */
+static inline struct cpu *arch_this_cpu(void)
+{
+	struct cpu *cpu;
+	__asm__ volatile("mv %0, tp" : "=r"(cpu));
+	return cpu;
+}
+
+static inline unsigned int arch_cpu_index(void)
+{
+	unsigned int index;
+	__asm__ volatile("lw %0, 8(tp)" : "=r"(index));
+	return index;
+}
+
+#define ARCH_SSTATUS_SIE 2UL
+
+static inline unsigned long arch_irq_save(void)
+{
+	unsigned long status;
+	__asm__ volatile("csrrci %0, sstatus, 2" : "=r"(status) : : "memory");
+	return status & ARCH_SSTATUS_SIE;
+}
+
+static inline void arch_irq_restore(unsigned long status)
+{
+	if ((status & ARCH_SSTATUS_SIE) != 0)
+		__asm__ volatile("csrsi sstatus, 2" : : : "memory");
+	else
+		__asm__ volatile("csrci sstatus, 2" : : : "memory");
+}
+
+static inline bool arch_irq_enabled(void)
+{
+	unsigned long status;
+	__asm__ volatile("csrr %0, sstatus" : "=r"(status));
+	return (status & ARCH_SSTATUS_SIE) != 0;
+}
+
+static inline void arch_irq_enable(void)
+{
+	__asm__ volatile("csrsi sstatus, 2" : : : "memory");
+}
+
+static inline void arch_irq_disable(void)
+{
+	__asm__ volatile("csrci sstatus, 2" : : : "memory");
+}
+
+/* PAUSE of Zihintpause: a FENCE with nothing to order, so a hint that older CPUs ignore. */
+static inline void arch_pause(void)
+{
+	__asm__ volatile(".4byte 0x0100000f" : : : "memory");
+}
+
+/* WFI ends at an interrupt that is masked too, so nothing can come between looking for work and sleeping. */
+static inline void arch_wait(void)
+{
+	__asm__ volatile("wfi\n\tcsrsi sstatus, 2" : : : "memory");
+}
+
+static inline uint64_t arch_cycles(void)
+{
+	uint64_t count;
+	__asm__ volatile("rdtime %0" : "=r"(count));
+	return count;
+}
+
+/* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
+
+#ifdef LOAM_PORT_INLINE
+#define LOAM_PORT_INLINES_CPU
+static inline unsigned int loam_port_cpu(void)
+{
+	return arch_cpu_index();
+}
+
+#define LOAM_PORT_INLINES_IRQ_SAVE
+static inline unsigned long loam_port_irq_save(void)
+{
+	return arch_irq_save();
+}
+
+#define LOAM_PORT_INLINES_IRQ_RESTORE
+static inline void loam_port_irq_restore(unsigned long state)
+{
+	arch_irq_restore(state);
+}
+
+/* Kernel code is never preempted here, only interrupted: a CPU number is all that pinning takes. */
+#define LOAM_PORT_INLINES_PIN
+static inline struct loam_pin loam_port_pin(void)
+{
+	struct loam_pin pin = {0, arch_cpu_index()};
+	__asm__ volatile("" : : : "memory");
+	return pin;
+}
+
+#define LOAM_PORT_INLINES_UNPIN
+static inline void loam_port_unpin(struct loam_pin pin)
+{
+	(void)pin;
+	__asm__ volatile("" : : : "memory");
+}
+#endif
+
+#endif

@@ -1,0 +1,34 @@
+/* kernel/arch/riscv64/smp.c: waking the other CPUs, one after another, by the SBI. */
+#include "../../common/cpu.h"
+#include "../../common/kernel.h"
+
+/* Read by start.S. */
+uint64_t riscv_secondary_satp;
+void *riscv_secondary_stack;
+struct cpu *riscv_secondary_cpu;
+LOAM_NORETURN void riscv_secondary(struct cpu *cpu);
+
+extern const char riscv_start[];
+
+bool arch_smp_start(struct cpu *cpu)
+{
+	uint64_t end = arch_time() + 1000000000;
+
+	riscv_secondary_satp = RISCV_READ("satp");
+	riscv_secondary_stack = cpu->stack_top;
+	riscv_secondary_cpu = cpu;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (riscv_sbi(SBI_HART, 0, cpu->hardware_id, (uintptr_t)riscv_start - ARCH_IMAGE_BASE, 0, 0) != 0)
+		return false;
+	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && arch_time() < end)
+		arch_pause();
+	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
+}
+
+/* First C on a new CPU: its tables are Loam's and its stack its own. */
+void riscv_secondary(struct cpu *cpu)
+{
+	arch_cpu_load(cpu);
+	arch_intc_cpu_init();
+	kernel_secondary_main(cpu);
+}
