@@ -347,9 +347,10 @@ static void answer_and_ask(struct loam_tlb *tlb, uint64_t generation, bool ask_a
 	unsigned long irq = loam_port_irq_save();
 	struct loami_tlb_cpu *self = this_cpu(tlb);
 
-	if (loami_load_relaxed(&self->state) == ONLINE)
+	/* With broadcast, what another CPU has published and not finished is finished here. */
+	if (tlb->broadcast || loami_load_relaxed(&self->state) == ONLINE)
 		catch_up(tlb, self, false);
-	if (ask_again)
+	if (ask_again && !tlb->broadcast)
 		ask(tlb, self, generation, true);
 	loam_port_irq_restore(irq);
 }

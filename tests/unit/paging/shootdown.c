@@ -464,6 +464,33 @@ TEST(tlb_idle_cpus_are_not_asked_but_for_tables)
 	machine_end();
 }
 
+TEST(tlb_broadcast_needs_nobody_elses_help)
+{
+	struct loam_tlb_config config = {.ncpus = 2, .broadcast = true};
+	struct loam_tlb tlb = {0};
+	struct loam_tlb_stats stats;
+	void *metadata = aligned_alloc(LOAM_CPU_ALIGN, 8192);
+	loam_tlb_generation generation;
+
+	machine_begin(2, 0);
+	CHECK_OK(loam_tlb_init(&tlb, &config, metadata, 8192));
+	host_enter(machine.rig->machine, 1);
+	loam_tlb_cpu_online(&tlb);
+	host_enter(machine.rig->machine, 0);
+	loam_tlb_cpu_online(&tlb);
+	generation = loam_tlb_flush_start(&tlb, NULL, 0);
+	CHECK(loam_tlb_is_done(&tlb, generation));
+	CHECK_OK(loam_tlb_wait(&tlb, generation));
+	/* One that another CPU has published and not finished. */
+	__atomic_store_n(&tlb.generation, generation + 1, __ATOMIC_RELEASE);
+	CHECK(!loam_tlb_is_done(&tlb, generation + 1));
+	CHECK_OK(loam_tlb_wait(&tlb, generation + 1));
+	loam_tlb_read_stats(&tlb, &stats);
+	CHECK_EQ(stats.ipis, 0);
+	machine_end();
+	free(metadata);
+}
+
 TEST(tlb_a_cpu_beyond_the_set_up_is_misuse)
 {
 	struct loam_tlb_config config = {.ncpus = 1};
