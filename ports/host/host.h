@@ -67,6 +67,8 @@ struct host_machine *host_current(void);
 /* For whoever runs several CPUs on one thread, switching stacks: which CPU this thread is; be another one or none. No lock, nothing is told anybody. */
 void *host_cpu_save(void);
 void host_cpu_load(void *cpu);
+/* ... and has abandoned the stacks: no thread is any CPU of it any more. Nothing else runs on the machine. */
+void host_vacate_all(struct host_machine *machine);
 /* An interrupt waits at that CPU, which is not held. */
 bool host_cpu_is_interrupted(const void *cpu);
 

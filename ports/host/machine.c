@@ -237,6 +237,19 @@ void host_cpu_load(void *cpu)
 	host_this = cpu;
 }
 
+void host_vacate_all(struct host_machine *machine)
+{
+	host_this = NULL;
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned int i = 0; i < machine->ncpus; i++) {
+		machine->cpus[i].occupied = false;
+		machine->cpus[i].catcher = NULL;
+		machine->cpus[i].lender = NULL;
+		atomic_store(&machine->cpus[i].npending, 0);
+	}
+	pthread_mutex_unlock(&machine->lock);
+}
+
 bool host_cpu_is_interrupted(const void *cpu)
 {
 	return cpu != NULL && host_has_interrupt(cpu);

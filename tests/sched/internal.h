@@ -4,13 +4,17 @@
 
 #include "sched.h"
 
-/* True between the first thread's start and the last one's end, on a thread's stack. */
-bool sched_is_running(void);
+/* True between the first thread's start and the last one's end. */
+extern bool sched_running;
+static inline bool sched_is_running(void)
+{
+	return sched_running;
+}
 
 /* An atomic access comes: other threads may run first. */
 void sched_before_atomic(const volatile void *where, bool is_write);
-/* It has changed something: who spins may look again. */
-void sched_after_write(void);
+/* It is done. @changed: memory is not what it was, so who spins may look again. */
+void sched_after_atomic(const volatile void *where, bool is_write, bool changed);
 
 /* ---- race.c: vector clocks ------------------------------------------------------------------------------------------------- */
 

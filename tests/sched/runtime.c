@@ -117,10 +117,10 @@ static void before(const volatile void *where, size_t nbytes, enum race_kind kin
 }
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): types cannot have any. */
-static void wrote(void)
+static void after(const volatile void *where, enum race_kind kind, bool changed)
 {
 	if (sched_is_running())
-		sched_after_write();
+		sched_after_atomic(where, kind != RACE_LOAD, changed);
 }
 
 #define UPDATE(bits, type, name, result)                                                                               \
@@ -130,8 +130,7 @@ static void wrote(void)
 		before(where, sizeof(type), RACE_UPDATE, mo, PC);                                                      \
 		old = *where;                                                                                          \
 		*where = (type)(result);                                                                               \
-		if (*where != old)                                                                                     \
-			wrote();                                                                                       \
+		after(where, RACE_UPDATE, *where != old);                                                              \
 		return old;                                                                                            \
 	}
 
@@ -149,10 +148,9 @@ static void wrote(void)
 			else                                                                                           \
 				race_atomic(where, sizeof(type), RACE_LOAD, order_of(failed_mo), pc);                  \
 		}                                                                                                      \
-		if (found == expected) {                                                                               \
+		if (found == expected)                                                                                 \
 			*where = value;                                                                                \
-			wrote();                                                                                       \
-		}                                                                                                      \
+		after(where, found == expected ? RACE_UPDATE : RACE_LOAD, *where != found);                            \
 		return found;                                                                                          \
 	}                                                                                                              \
 	int __tsan_atomic##bits##_compare_exchange_strong(volatile type *where, type *expected, type value, int mo,    \
@@ -179,13 +177,14 @@ static void wrote(void)
 	type __tsan_atomic##bits##_load(const volatile type *where, int mo)                                            \
 	{                                                                                                              \
 		before(where, sizeof(type), RACE_LOAD, mo, PC);                                                        \
+		after(where, RACE_LOAD, false);                                                                        \
 		return *where;                                                                                         \
 	}                                                                                                              \
 	void __tsan_atomic##bits##_store(volatile type *where, type value, int mo)                                     \
 	{                                                                                                              \
 		before(where, sizeof(type), RACE_STORE, mo, PC);                                                       \
 		*where = value;                                                                                        \
-		wrote();                                                                                               \
+		after(where, RACE_STORE, true);                                                                        \
 	}                                                                                                              \
 	UPDATE(bits, type, exchange, value)                                                                            \
 	UPDATE(bits, type, fetch_add, old + value)                                                                     \

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <ucontext.h>
 
-enum { STACK_BYTES = 256 * 1024, DECISIONS_MAX = 1 << 16, STARTLED_MAX = 64, AGAIN_MAX = 16 };
+enum { STACK_BYTES = 256 * 1024, DECISIONS_MAX = 1 << 16, STARTLED_MAX = 64, AGAIN_MAX = 16, VISITED_MAX = 1 << 21 };
 #define TICK_NS UINT64_C(100)              /* of simulated time per step */
 #define NOTHING_GOES_NS UINT64_C(50000000) /* ... and when every thread spins: a timeout may be what they wait for */
 
@@ -45,6 +45,16 @@ struct used {
 	uintptr_t where;
 	uint8_t readers;
 	uint8_t writers;
+	/* In run @run: what its content depends on, and the sum of those who have read that. */
+	uint64_t run;
+	uint64_t written;
+	uint64_t read;
+};
+
+/* A state that was decided in: everything below it has been run with as many preemptions left. */
+struct visited {
+	uint64_t key; /* 0: none */
+	unsigned int spent;
 };
 
 static struct {
@@ -55,7 +65,6 @@ static struct {
 	struct thread threads[SCHED_THREADS_MAX];
 	ucontext_t explorer;
 	unsigned int current;
-	bool running;
 	unsigned int bound;
 	unsigned int preemptions; /* in this run so far */
 	uint64_t steps;
@@ -65,22 +74,27 @@ static struct {
 	struct decision decisions[DECISIONS_MAX];
 	size_t ndecisions; /* to be followed, then recorded */
 	size_t at;         /* the next one of this run */
+	bool cut;          /* this run has been seen from here on */
 	bool replays;      /* decisions are only the unusual ones, found by their step */
 
 	struct used *used;
 	size_t used_size, nused;
 	bool grew;
+
+	uint64_t
+		trace; /* hash of this run so far, the same for runs that differ only in the order of what does not depend on each other */
+	uint64_t history[SCHED_THREADS_MAX]; /* of each thread: what it has done and what that depended on */
+	struct visited *visited;
+	size_t nvisited;
+	uint64_t exploration; /* part of the keys, so that the table need not be emptied for each */
 } sched;
 
 unsigned int sched_self(void)
 {
-	return sched.running ? sched.current : 0;
+	return sched_running ? sched.current : 0;
 }
 
-bool sched_is_running(void)
-{
-	return sched.running;
-}
+bool sched_running;
 
 /* ---- who has used what ------------------------------------------------------------------------------------------------------- */
 
@@ -118,6 +132,75 @@ static bool is_shared(const struct used *used)
 	unsigned int all = used->readers | used->writers;
 
 	return used->writers != 0 && (all & (all - 1)) != 0;
+}
+
+/* ---- which state is this? ----------------------------------------------------------------------------------------------------------
+ *
+ * An access depends on what its thread did before, and on the last write of its word (a write also on the reads since). Hash that, and a run is the sum over its
+ * accesses: two runs with the same sum have the same accesses with the same dependences, so they are in the same state (Mazurkiewicz traces; happens-before
+ * caching in CHESS). Deciding there again with no more preemptions left than before shows nothing new.
+ */
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	uint64_t x = a * UINT64_C(0x9e3779b97f4a7c15) + b;
+
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}
+
+static void note_event(uint64_t what)
+{
+	uint64_t *history = &sched.history[sched.current];
+
+	*history = mix(*history + sched.current + 1, what);
+	sched.trace += *history;
+}
+
+void sched_after_atomic(const volatile void *where, bool is_write, bool changed)
+{
+	uintptr_t word = ((uintptr_t)where >> 3) + 1;
+	struct used *used = find_used(word);
+
+	if (used->run != sched.result->runs) {
+		used->run = sched.result->runs;
+		used->written = used->read = 0;
+	}
+	note_event(mix(word, is_write ? mix(used->written, used->read) : used->written));
+	if (is_write) {
+		used->written = sched.history[sched.current];
+		used->read = 0;
+	} else {
+		used->read += sched.history[sched.current];
+	}
+	if (changed) {
+		sched.threads[sched.current].writes++;
+		sched.startled = 0;
+	}
+}
+
+/* Whether this state has been decided in before, with as much left to spend; if not, it has now. */
+static bool been_here(unsigned int set, bool preempts)
+{
+	uint64_t key = mix(sched.trace + sched.exploration, (uint64_t)set << 8 | sched.current << 1 | preempts);
+	struct visited *v;
+
+	for (unsigned int i = 0; i < sched.test->nthreads; i++)
+		key = mix(key, host_cpu_is_interrupted(sched.threads[i].cpu));
+	key += key == 0;
+	for (size_t i = key & (VISITED_MAX - 1);; i = (i + 1) & (VISITED_MAX - 1)) {
+		v = &sched.visited[i];
+		if (v->key == key || v->key == 0)
+			break;
+	}
+	if (v->key == key && v->spent <= sched.preemptions)
+		return true;
+	if (v->key == 0 && sched.nvisited >= VISITED_MAX / 2)
+		return false;
+	sched.nvisited += v->key == 0;
+	*v = (struct visited){key, sched.preemptions};
+	return false;
 }
 
 /* Note an access. Return: whether another thread's order relative to it can matter. */
@@ -170,7 +253,7 @@ void sched_fail(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (!sched.running)
+	if (!sched_running)
 		host_fault("%s", text);
 	fail_run(text);
 	end_run();
@@ -221,6 +304,13 @@ static unsigned int next_of(unsigned int set, unsigned int self)
 	return self;
 }
 
+static LOAM_NORETURN void cut_run(void)
+{
+	sched.result->pruned++;
+	sched.cut = true;
+	end_run();
+}
+
 /* The choice of a schedule that is run again. */
 static unsigned int look_up(unsigned int usual)
 {
@@ -239,10 +329,15 @@ static unsigned int decide(unsigned int set, bool preempts)
 	if (sched.replays) {
 		choice = look_up(usual);
 	} else if ((set & (set - 1)) == 0 || (preempts && sched.preemptions >= sched.bound)) {
+		/* Nothing to decide, but still a state: seldom enough that the table lasts, the same ones in every run. */
+		if (sched.at == sched.ndecisions && (sched.trace & 3) == 0 && been_here(set, preempts))
+			cut_run();
 		return usual;
 	} else {
 		if (sched.at >= DECISIONS_MAX)
 			sched_fail("more than %d decisions in a run", DECISIONS_MAX);
+		if (sched.at == sched.ndecisions && been_here(set, preempts))
+			cut_run();
 		if (sched.at == sched.ndecisions) {
 			*d = (struct decision){.step = sched.steps,
 					       .choice = (uint8_t)usual,
@@ -278,12 +373,6 @@ void sched_before_atomic(const volatile void *where, bool is_write)
 		become(decide(who_can_run() | (1u << sched.current), true));
 }
 
-void sched_after_write(void)
-{
-	sched.threads[sched.current].writes++;
-	sched.startled = 0;
-}
-
 /* This thread cannot go on: it spins or has ended. */
 static void go_elsewhere(void)
 {
@@ -313,9 +402,10 @@ static void on_relax(unsigned int round)
 	struct thread *self = &sched.threads[sched.current];
 
 	(void)round;
-	if (!sched.running)
+	if (!sched_running)
 		return;
 	step();
+	note_event(0);
 	self->saw = others_writes(sched.current);
 	self->cpu = host_cpu_save();
 	self->state = SPINS;
@@ -366,13 +456,23 @@ static void run_threads(void)
 	getcontext(&sched.explorer);
 	if (!started) {
 		started = true;
-		sched.running = true;
+		sched_running = true;
 		sched.current = decide((1u << sched.test->nthreads) - 1, false);
 		setcontext(&sched.threads[sched.current].context);
 	}
-	sched.running = false;
+	sched_running = false;
 	host_hooks.on_panic = outer_panic;
 	host_hooks.on_relax = NULL;
+}
+
+/* The threads were left where they were; their machine goes as a whole. */
+static void abandon(void)
+{
+	host_vacate_all(sched.machine);
+	if (sched.machine != sched.bare)
+		host_enter(sched.machine, 0);
+	if (sched.test->teardown != NULL)
+		sched.test->teardown(sched.test->context);
 }
 
 static void run_once(void)
@@ -382,6 +482,9 @@ static void run_once(void)
 	loami_witness_forget();
 	sched.result->runs++;
 	sched.at = 0;
+	sched.cut = false;
+	sched.trace = 0;
+	memset(sched.history, 0, sizeof(sched.history));
 	sched.steps = 0;
 	sched.preemptions = 0;
 	sched.startled = 0;
@@ -398,8 +501,10 @@ static void run_once(void)
 	run_threads();
 	if (sched.steps > sched.result->points)
 		sched.result->points = sched.steps;
-	if (!sched.result->failed) {
-		host_cpu_load(NULL);
+	host_cpu_load(NULL);
+	if (sched.cut) {
+		abandon();
+	} else if (!sched.result->failed) {
 		host_enter(sched.machine, 0);
 		if (test->check != NULL && !test->check(test->context))
 			fail_run("the check after the run does not hold");
@@ -407,8 +512,6 @@ static void run_once(void)
 			test->teardown(test->context);
 		if (sched.machine == sched.bare)
 			host_leave();
-	} else {
-		host_cpu_load(NULL);
 	}
 	host_clock_real();
 }
@@ -459,6 +562,10 @@ static void begin(const struct sched_test *test, struct sched_result *result)
 	sched.test = test;
 	sched.result = result;
 	sched.ndecisions = 0;
+	if (sched.visited == NULL)
+		sched.visited = calloc(VISITED_MAX, sizeof(*sched.visited));
+	if (sched.visited == NULL)
+		abort();
 	memset(sched.used, 0, sched.used_size * sizeof(*sched.used));
 	sched.nused = 0;
 }
@@ -473,6 +580,11 @@ static bool explore_bound(void)
 			host_fault("the test does not repeat itself: other addresses in every run");
 		sched.grew = false;
 		sched.ndecisions = 0;
+		sched.exploration++;
+		if (sched.nvisited > VISITED_MAX / 4) {
+			memset(sched.visited, 0, VISITED_MAX * sizeof(*sched.visited));
+			sched.nvisited = 0;
+		}
 		do {
 			run_once();
 			if (sched.result->failed) {
@@ -488,10 +600,13 @@ static bool explore_bound(void)
 
 bool sched_explore(const struct sched_test *test, struct sched_result *result)
 {
+	const char *more = getenv("SCHED_PREEMPTIONS");
 	unsigned int most = test->preemptions == 0            ? SCHED_PREEMPTIONS
 			    : test->preemptions == SCHED_NONE ? 0
 							      : test->preemptions;
 
+	if (more != NULL)
+		most = (unsigned int)strtoul(more, NULL, 10);
 	begin(test, result);
 	for (sched.bound = 0; sched.bound <= most; sched.bound++) {
 		result->bound = sched.bound;

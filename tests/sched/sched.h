@@ -12,9 +12,10 @@
  *   does a missing seq_cst (store buffering). Memory written by memset or memcpy inside of the C library is not watched where the compiler calls it directly. Frames and
  *   locks of the host machine itself are no points.
  * 5 Reduction. Only accesses to addresses that two threads have used, one of them writing, are points: a switch elsewhere changes nothing that another thread can
- *   see. The set is learnt while running; when it grows, the bound is run again.
+ *   see. The set is learnt while running; when it grows, the bound is run again. And a run ends where an earlier one has been in the same state: the same accesses
+ *   with the same dependences. What is outside of the machine's memory and the watched code (files, the test's own uninstrumented state) is not part of that.
  * 6 Replay. A failure prints its schedule, e.g. "17>1,40>0": at step 17 thread 1 goes on, at step 40 thread 0, else whoever would anyway. SCHED_REPLAY=that in the environment
- *   runs just it.
+ *   runs just it. SCHED_PREEMPTIONS=n sets the bound of every test, to look deeper.
  */
 #ifndef LOAM_TESTS_SCHED_H
 #define LOAM_TESTS_SCHED_H
@@ -28,7 +29,8 @@ enum { SCHED_THREADS_MAX = 8, SCHED_PREEMPTIONS = 3, SCHED_STEPS_MAX = 1000000 }
  * @setup: before each run, on the calling thread; CHECK may be used. When it leaves the thread a CPU of a host machine (rig_create()), thread i is that
  *	machine's CPU i; else CPU i of a machine without RAM.
  * @thread: the body of thread @i of 0 .. @nthreads - 1. It may end itself by SCHED_CHECK, not by CHECK.
- * @check: after all have ended, on the calling thread as CPU 0; @teardown: last. Both may be NULL; neither runs after a failure.
+ * @check: after all have ended, on the calling thread as CPU 0; @teardown: last, also after a run that
+ *	was cut short. Both may be NULL; neither runs after a failure.
  * @preemptions: at most so many in a run; 0 is SCHED_PREEMPTIONS, SCHED_NONE none.   @max_runs: give up after so many; 0 never.
  */
 #define SCHED_NONE (~0u)
@@ -48,6 +50,7 @@ struct sched_result {
 	bool complete;      /* every schedule within the bound was run */
 	unsigned int bound; /* the last bound that was run to its end, or failed */
 	uint64_t runs;
+	uint64_t pruned;    /* of them: ended where an earlier run had been in the same state */
 	uint64_t points;    /* of the longest run */
 	char failure[512];  /* what went wrong */
 	char schedule[512]; /* how to get there again */
