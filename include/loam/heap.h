@@ -36,6 +36,7 @@ struct loami_magazine;
 /* What a byte of state can say: five codes for places without a live object, then one code for each size class, then one for each typed cache. */
 #define LOAM_HEAP_CODES 256
 #define LOAM_HEAP_SIZE_CLASSES 40
+#define LOAM_HEAP_IDLE 16                                                   /* runs of frames kept warm */
 #define LOAM_HEAP_CACHES_MAX (LOAM_HEAP_CODES - LOAM_HEAP_SIZE_CLASSES - 5) /* typed caches of one heap */
 
 /**
@@ -101,21 +102,24 @@ struct loam_heap {
 	struct loam_lock registry;
 	struct loam_lock pages;
 
-	uint64_t regions_partial; /* (p) first region with frames to spare, by its state frame */
-	uint64_t regions_idle;    /* (p) regions wholly free */
-	uint64_t pieces[8];       /* (p) frames with free pieces of metadata, by log2 of their size */
-	uint64_t slab_frames;     /* (p) in regions */
-	uint64_t meta_frames;     /* (p) under states, magazines, records */
-	uint64_t large_count;     /* (p) */
-	uint64_t large_bytes;     /* (p) */
-	uint64_t large_allocs;    /* (p) ever */
-	uint64_t large_allocated; /* (p) bytes, ever */
-	uint64_t held_frames;     /* by init, for metadata */
-	uint64_t retired_allocs;  /* (r) of typed caches that were destroyed */
-	uint64_t retired_bytes;   /* (r) */
-	uint64_t secret;          /* of the canaries */
-	uint64_t sequence;        /* (a) of allocations, when tracking */
-	uint64_t peak;            /* (a) */
+	uint64_t regions_partial;      /* (p) first region with frames to spare, by its state frame */
+	uint64_t regions_idle;         /* (p) regions wholly free */
+	uint64_t pieces[8];            /* (p) frames with free pieces of metadata, by log2 of their size */
+	uint64_t slab_frames;          /* (p) in regions */
+	uint64_t meta_frames;          /* (p) under states, magazines, records */
+	uint64_t large_count;          /* (p) */
+	uint64_t large_bytes;          /* (p) */
+	uint64_t idle_frames;          /* (p) in runs that wait to be large objects again */
+	uint64_t idle[LOAM_HEAP_IDLE]; /* (p) their first frames; 0: none */
+	uint32_t idle_next;            /* (p) the one to give up next */
+	uint64_t large_allocs;         /* (p) ever */
+	uint64_t large_allocated;      /* (p) bytes, ever */
+	uint64_t held_frames;          /* by init, for metadata */
+	uint64_t retired_allocs;       /* (r) of typed caches that were destroyed */
+	uint64_t retired_bytes;        /* (r) */
+	uint64_t secret;               /* of the canaries */
+	uint64_t sequence;             /* (a) of allocations, when tracking */
+	uint64_t peak;                 /* (a) */
 
 	uintptr_t
 		bump_start;  /* [start, end) was given, [start, next) is given out; a bit per 16 bytes at @bump_marks */

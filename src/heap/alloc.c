@@ -191,7 +191,7 @@ static __attribute__((noinline)) void free_general(struct loam_heap *heap, void 
 		state = live_state(heap, object);
 		if (state && free_small(heap, object, state, loami_load_relaxed(state), site))
 			return;
-		if (loami_heap_ready(heap) && loami_large_free(heap, object))
+		if (loami_heap_ready(heap) && loami_large_free(heap, object, site))
 			return;
 		loami_refuse(heap, verb, object, site);
 	}

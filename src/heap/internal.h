@@ -53,6 +53,7 @@ enum {
 	LOAMI_KIND_SLAB_TAIL,
 	LOAMI_KIND_LARGE, /* first frame of a large object */
 	LOAMI_KIND_LARGE_TAIL,
+	LOAMI_KIND_IDLE, /* first frame of a run that was a large object and waits to be one again; its others stay LARGE_TAIL */
 };
 
 /* heap->state */
@@ -153,7 +154,7 @@ struct loami_pieces {
 /* In the head frame of a large object; next holds the call site, prev the sequence number. */
 struct loami_large {
 	uint64_t npages;
-	uint64_t nbytes;
+	uint64_t freed_at; /* call site, of an idle run */
 };
 
 /* What is known of a place when the heap tracks. */
@@ -313,7 +314,9 @@ size_t loami_heap_shrink(struct loam_shrinker *self, size_t npages);
 void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
 			const struct loam_call_site *site);
 /* @object's frame is of kind LARGE, or it is no frame of the window. False: it is no live large object's start. */
-bool loami_large_free(struct loam_heap *heap, void *object);
+bool loami_large_free(struct loam_heap *heap, void *object, const struct loam_call_site *site);
+/* Idle runs go back to the frame layer. Return: frames given back. */
+size_t loami_large_trim(struct loam_heap *heap);
 /* Bytes of the live large object that starts at @object; 0: none does. */
 size_t loami_large_size(const struct loam_heap *heap, const void *object);
 /* Make it @nbytes long where it is. */

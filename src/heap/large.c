@@ -2,7 +2,7 @@
  *
  * A large object is an exact run of frames, in the direct map; where no run is to be had it is a vmalloc area, which brings its guard page. What a frame is (LARGE)
  * is said by heap->kinds, how long by the head frame's slot. A vmalloc area is this heap's when its recorded call site is the heap's own: so no table is
- * needed. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
+ * needed. A run that is freed waits among a few others, warm, to be an object of the same length again; a second free of it is named as such. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
  */
 #include "internal.h"
 
@@ -45,6 +45,41 @@ static bool take_run(struct loam_heap *heap, uint64_t npages, size_t align, cons
 	return true;
 }
 
+struct run {
+	loam_pfn first;
+	uint64_t npages;
+};
+
+/* An idle run of exactly that length. */
+static void *idle_alloc(struct loam_heap *heap, uint64_t npages, size_t align, bool zero,
+			const struct loam_call_site *site)
+{
+	unsigned long irq;
+	void *object = NULL;
+
+	if (loami_load_relaxed(&heap->idle_frames) == 0)
+		return NULL;
+	irq = loami_lock_irq(&heap->pages);
+	for (unsigned int i = 0; i < LOAM_HEAP_IDLE && !object; i++) {
+		loam_pfn first = heap->idle[i];
+		struct loam_slot *slot;
+
+		if (first == 0 || large_of(heap, first)->npages != npages ||
+		    (uintptr_t)loami_heap_virt(heap, first) % align != 0)
+			continue;
+		heap->idle[i] = 0;
+		heap->idle_frames -= npages;
+		slot = loami_heap_slot(heap, first);
+		slot->next = (uintptr_t)site;
+		slot->prev = heap->track ? loami_fetch_add_relaxed(&heap->sequence, 1) + 1 : 0;
+		loami_heap_set_kind(heap, first, LOAMI_KIND_LARGE);
+		account(heap, npages * LOAM_PAGE_SIZE);
+		object = loami_heap_virt(heap, first);
+	}
+	loami_unlock_irq(&heap->pages, irq);
+	return object && zero ? memset(object, 0, (size_t)npages * LOAM_PAGE_SIZE) : object;
+}
+
 static void *run_alloc(struct loam_heap *heap, uint64_t npages, size_t align, bool zero,
 		       const struct loam_call_site *site)
 {
@@ -58,7 +93,7 @@ static void *run_alloc(struct loam_heap *heap, uint64_t npages, size_t align, bo
 	slot = loami_heap_slot(heap, first);
 	slot->next = (uintptr_t)site;
 	slot->prev = heap->track ? loami_fetch_add_relaxed(&heap->sequence, 1) + 1 : 0;
-	*LOAMI_TAIL(struct loami_large, slot) = (struct loami_large){npages, npages * LOAM_PAGE_SIZE};
+	*LOAMI_TAIL(struct loami_large, slot) = (struct loami_large){.npages = npages};
 	irq = loami_lock_irq(&heap->pages);
 	set_kinds(heap, first + 1, npages - 1, LOAMI_KIND_LARGE_TAIL);
 	loami_heap_set_kind(heap, first, LOAMI_KIND_LARGE);
@@ -94,6 +129,9 @@ void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, boo
 	if (nbytes > (SIZE_MAX >> 1) || align > (SIZE_MAX >> 2))
 		return loami_heap_fail(heap, LOAM_ERR_TOO_LARGE);
 	npages = (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
+	object = idle_alloc(heap, npages, align, zero, site);
+	if (object)
+		return object;
 	object = run_alloc(heap, npages, align, zero, site);
 	if (!object) {
 		/* The heap's own idle memory may be what is missing. */
@@ -124,7 +162,7 @@ size_t loami_large_size(const struct loam_heap *heap, const void *object)
 	if ((uintptr_t)object % LOAM_PAGE_SIZE != 0 ||
 	    loami_heap_kind(heap, loami_heap_pfn(heap, object)) != LOAMI_KIND_LARGE)
 		return 0;
-	return (size_t)large_of(heap, loami_heap_pfn(heap, object))->nbytes;
+	return (size_t)large_of(heap, loami_heap_pfn(heap, object))->npages * LOAM_PAGE_SIZE;
 }
 
 static void forget_locked(struct loam_heap *heap, uint64_t nbytes)
@@ -146,10 +184,68 @@ static bool area_free(struct loam_heap *heap, void *object)
 	return true;
 }
 
-bool loami_large_free(struct loam_heap *heap, void *object)
+/* ---- idle runs --------------------------------------------------------------------------------------------------------------- */
+
+enum { IDLE_FRAMES_MAX = 512 };
+
+/* The run in place @i of the list is the frame layer's to get: the caller frees it, without the lock. */
+static struct run idle_give_up_locked(struct loam_heap *heap, unsigned int i)
+{
+	struct run run = {heap->idle[i], 0};
+
+	if (run.first == 0)
+		return run;
+	run.npages = large_of(heap, run.first)->npages;
+	heap->idle[i] = 0;
+	heap->idle_frames -= run.npages;
+	set_kinds(heap, run.first, run.npages, LOAMI_KIND_FOREIGN);
+	return run;
+}
+
+/* Keep a run that has just been freed, if it is not too long; @out is one to be given up for it, or itself. */
+static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint64_t npages,
+				   const struct loam_call_site *site)
+{
+	struct run out;
+	unsigned int i;
+
+	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 512) {
+		set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
+		return (struct run){first, npages};
+	}
+	i = heap->idle_next++ % LOAM_HEAP_IDLE;
+	for (unsigned int j = 0; j < LOAM_HEAP_IDLE; j++)
+		if (heap->idle[j] == 0)
+			i = j;
+	out = idle_give_up_locked(heap, i);
+	heap->idle[i] = first;
+	heap->idle_frames += npages;
+	large_of(heap, first)->freed_at = (uintptr_t)site;
+	loami_heap_set_kind(heap, first, LOAMI_KIND_IDLE);
+	return out;
+}
+
+size_t loami_large_trim(struct loam_heap *heap)
+{
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < LOAM_HEAP_IDLE; i++) {
+		unsigned long irq = loami_lock_irq(&heap->pages);
+		struct run run = idle_give_up_locked(heap, i);
+
+		loami_unlock_irq(&heap->pages, irq);
+		if (run.npages != 0)
+			loam_frame_free_range(heap->frames, run.first, run.npages);
+		n += run.npages;
+	}
+	return n;
+}
+
+bool loami_large_free(struct loam_heap *heap, void *object, const struct loam_call_site *site)
 {
 	loam_pfn first = loami_heap_pfn(heap, object);
 	unsigned long irq;
+	struct run out;
 	uint64_t npages;
 
 	if (!loami_heap_in_window(heap, object))
@@ -163,9 +259,10 @@ bool loami_large_free(struct loam_heap *heap, void *object)
 	}
 	npages = large_of(heap, first)->npages;
 	forget_locked(heap, npages * LOAM_PAGE_SIZE);
-	set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
+	out = idle_keep_locked(heap, first, npages, site);
 	loami_unlock_irq(&heap->pages, irq);
-	loam_frame_free_range(heap->frames, first, npages);
+	if (out.npages != 0)
+		loam_frame_free_range(heap->frames, out.first, out.npages);
 	return true;
 }
 
@@ -182,7 +279,7 @@ static bool extend(struct loam_heap *heap, loam_pfn first, uint64_t old, uint64_
 		return false;
 	irq = loami_lock_irq(&heap->pages);
 	set_kinds(heap, more, npages - old, LOAMI_KIND_LARGE_TAIL);
-	*large_of(heap, first) = (struct loami_large){npages, npages * LOAM_PAGE_SIZE};
+	*large_of(heap, first) = (struct loami_large){.npages = npages};
 	heap->large_bytes += (npages - old) * LOAM_PAGE_SIZE;
 	heap->large_allocated += (npages - old) * LOAM_PAGE_SIZE;
 	loami_unlock_irq(&heap->pages, irq);
@@ -208,7 +305,7 @@ bool loami_large_resize(struct loam_heap *heap, void *object, size_t nbytes)
 		return extend(heap, first, old, npages);
 	irq = loami_lock_irq(&heap->pages);
 	set_kinds(heap, first + npages, old - npages, LOAMI_KIND_FOREIGN);
-	*large_of(heap, first) = (struct loami_large){npages, npages * LOAM_PAGE_SIZE};
+	*large_of(heap, first) = (struct loami_large){.npages = npages};
 	/* The bytes given back count as freed, the object stays. */
 	heap->large_bytes -= (old - npages) * LOAM_PAGE_SIZE;
 	loami_unlock_irq(&heap->pages, irq);

@@ -71,18 +71,38 @@ static void refuse_place(const struct loam_heap *heap, const char *verb, const v
 	loami_misuse("loam: heap: %s of 0x%lx (%s), which is free%s", verb, address, cache->name, sites);
 }
 
-static void refuse_large(const struct loam_heap *heap, const char *verb, const void *object)
+static void refuse_large(const struct loam_heap *heap, const char *verb, const void *object,
+			 const struct loam_call_site *site)
 {
 	unsigned long address = (unsigned long)(uintptr_t)object;
 	loam_pfn pfn = loami_heap_pfn(heap, object);
+	char sites[SITES_BYTES] = "";
 	unsigned long start;
+	size_t at = 0;
+	bool idle;
 
 	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
 		pfn--;
 	start = (unsigned long)(uintptr_t)loami_heap_virt(heap, pfn);
+	idle = loami_heap_kind(heap, pfn) == LOAMI_KIND_IDLE;
 	if (start != address)
-		loami_misuse("loam: heap: %s of pointer 0x%lx, %lu bytes into large object 0x%lx", verb, address,
-			     address - start, start);
+		loami_misuse("loam: heap: %s of pointer 0x%lx, %lu bytes into %s large object 0x%lx", verb, address,
+			     address - start, idle ? "free" : "live", start);
+	if (!idle)
+		return;
+	if (heap->track) {
+		const struct loam_slot *slot = loami_heap_slot(heap, pfn);
+
+		at = add_site(sites, at, "allocated", (const struct loam_call_site *)(uintptr_t)slot->next);
+		at = add_site(sites, at, "freed",
+			      (const struct loam_call_site *)(uintptr_t)LOAMI_TAIL(struct loami_large,
+										   loami_heap_slot(heap, pfn))
+				      ->freed_at);
+		(void)add_site(sites, at, "freed again", site);
+	}
+	if (verb[0] == 'f')
+		loami_misuse("loam: heap: double free of large object 0x%lx%s", address, sites);
+	loami_misuse("loam: heap: %s of large object 0x%lx, which is free%s", verb, address, sites);
 }
 
 void loami_refuse(const struct loam_heap *heap, const char *verb, const void *object, const struct loam_call_site *site)
@@ -112,7 +132,8 @@ void loami_refuse(const struct loam_heap *heap, const char *verb, const void *ob
 			     address);
 	case LOAMI_KIND_LARGE:
 	case LOAMI_KIND_LARGE_TAIL:
-		refuse_large(heap, verb, object);
+	case LOAMI_KIND_IDLE:
+		refuse_large(heap, verb, object, site);
 		return;
 	default:
 		refuse_place(heap, verb, object, site);

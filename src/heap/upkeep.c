@@ -25,7 +25,7 @@ static void trim_slabs(struct loam_heap *heap)
 static uint64_t held(struct loam_heap *heap)
 {
 	unsigned long irq = loami_lock_irq(&heap->pages);
-	uint64_t frames = heap->slab_frames + heap->meta_frames;
+	uint64_t frames = heap->slab_frames + heap->meta_frames + heap->idle_frames;
 
 	loami_unlock_irq(&heap->pages, irq);
 	return frames;
@@ -64,6 +64,7 @@ size_t loam_heap_trim(struct loam_heap *heap)
 		if (cpu != here)
 			loami_store_relaxed(&loami_heap_cpu(heap, cpu)->drain, 1);
 	trim_slabs(heap);
+	(void)loami_large_trim(heap);
 	(void)loami_regions_trim(heap);
 	return given_back(before, held(heap));
 }
@@ -82,6 +83,7 @@ size_t loam_heap_drain(struct loam_heap *heap)
 		if (cpu != here)
 			loami_cpu_flush(heap, cpu);
 	trim_slabs(heap);
+	(void)loami_large_trim(heap);
 	(void)loami_regions_trim(heap);
 	return given_back(before, held(heap));
 }
@@ -186,7 +188,7 @@ void loam_heap_read_stats(const struct loam_heap *self, struct loam_heap_stats *
 	if (loami_heap_ready(heap))
 		sums = sum_up(heap);
 	irq = loami_lock_irq(&heap->pages);
-	frames = heap->slab_frames + heap->meta_frames + heap->held_frames;
+	frames = heap->slab_frames + heap->meta_frames + heap->idle_frames + heap->held_frames;
 	stats->allocations = sums.allocs + heap->large_allocs + heap->bump_allocs;
 	stats->allocated_bytes = sums.allocated + heap->large_allocated + bump;
 	stats->used_bytes = sums.used + heap->large_bytes + bump;

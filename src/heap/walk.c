@@ -29,7 +29,7 @@ static void describe_large(const struct loam_heap *heap, loam_pfn head, struct l
 
 	*object = (struct loam_heap_object){
 		.start = (uintptr_t)loami_heap_virt(heap, head),
-		.nbytes = (size_t)((const struct loami_large *)(const void *)slot->tail)->nbytes,
+		.nbytes = (size_t)((const struct loami_large *)(const void *)slot->tail)->npages * LOAM_PAGE_SIZE,
 		.class_name = "large",
 		.allocated_at = (const struct loam_call_site *)(uintptr_t)slot->next,
 		.sequence = slot->prev,
@@ -97,12 +97,17 @@ enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t a
 		return LOAM_HEAP_OUTSIDE;
 	if (in_slab(kind))
 		return where_slab(heap, address, object);
-	if (kind != LOAMI_KIND_LARGE && kind != LOAMI_KIND_LARGE_TAIL)
+	if (kind != LOAMI_KIND_LARGE && kind != LOAMI_KIND_LARGE_TAIL && kind != LOAMI_KIND_IDLE)
 		return LOAM_HEAP_INNER;
 	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
 		pfn--;
 	describe_large(heap, pfn, object);
-	return LOAM_HEAP_LIVE;
+	if (loami_heap_kind(heap, pfn) != LOAMI_KIND_IDLE)
+		return LOAM_HEAP_LIVE;
+	object->freed_at =
+		(const struct loam_call_site *)(uintptr_t)LOAMI_TAIL(struct loami_large, loami_heap_slot(heap, pfn))
+			->freed_at;
+	return LOAM_HEAP_FREE;
 }
 
 /* ---- walking -------------------------------------------------------------------------------------------------------------------------------- */

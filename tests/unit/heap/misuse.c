@@ -80,6 +80,20 @@ TEST(H6_double_free_is_named_with_both_call_sites_when_tracking)
 	heap_rig_end(&rig);
 }
 
+TEST(H6_double_free_of_a_large_object_is_named_with_both_call_sites_too)
+{
+	/* Large enough that the run is kept for a while. */
+	struct heap_rig rig = heap_rig_make(8192, 1, true);
+	void *object = loam_heap_alloc_at(rig.heap, 40000, &site_a);
+
+	loam_heap_free_at(rig.heap, object, &site_b);
+	CHECK_MISUSE(
+		loam_heap_free_at(rig.heap, object, &site_c),
+		"loam: heap: double free of large object 0x%lx, allocated at a.c:41, freed at b.c:44, freed again at c.c:47",
+		HEX(object));
+	heap_rig_end(&rig);
+}
+
 TEST(H6_interior_and_misaligned_pointers_are_named)
 {
 	struct heap_rig rig = heap_rig_make(1024, 1, false);
@@ -196,17 +210,25 @@ TEST(H6_wrong_sizes_are_named)
 
 TEST(H6_large_objects_are_guarded_too)
 {
-	struct heap_rig rig = heap_rig_make(1024, 1, false);
+	struct heap_rig rig = heap_rig_make(8192, 1, false);
 	char *large = loam_heap_alloc(rig.heap, 50000);
 	struct before b = before(&rig);
 
 	CHECK_MISUSE(loam_heap_free(rig.heap, large + 4096),
-		     "loam: heap: free of pointer 0x%lx, 4096 bytes into large object 0x%lx", HEX(large + 4096),
+		     "loam: heap: free of pointer 0x%lx, 4096 bytes into live large object 0x%lx", HEX(large + 4096),
 		     HEX(large));
 	CHECK_MISUSE(loam_heap_free(rig.heap, large + 3),
-		     "loam: heap: free of pointer 0x%lx, 3 bytes into large object 0x%lx", HEX(large + 3), HEX(large));
+		     "loam: heap: free of pointer 0x%lx, 3 bytes into live large object 0x%lx", HEX(large + 3),
+		     HEX(large));
 	check_unchanged(&rig, &b);
 	loam_heap_free(rig.heap, large);
+	CHECK_MISUSE(loam_heap_free(rig.heap, large), "loam: heap: double free of large object 0x%lx", HEX(large));
+	CHECK_MISUSE((void)loam_heap_usable_size(rig.heap, large),
+		     "loam: heap: size query of large object 0x%lx, which is free", HEX(large));
+	CHECK_MISUSE(loam_heap_free(rig.heap, large + 8192),
+		     "loam: heap: free of pointer 0x%lx, 8192 bytes into free large object 0x%lx", HEX(large + 8192),
+		     HEX(large));
+	(void)loam_heap_trim(rig.heap);
 	CHECK_MISUSE(loam_heap_free(rig.heap, large),
 		     "loam: heap: free of foreign pointer 0x%lx, in a frame that is not the heap's", HEX(large));
 	heap_rig_end(&rig);
