@@ -106,7 +106,7 @@ struct loam_shrinker;
 
 /**
  * struct loam_frames - the frames of a machine. All zero before loam_frames_init(). Every field is private.
- * Fields without a key are written by init alone. (h) by hot-add too, under @policy, published with release. (p) guarded by @policy. (a) atomic.
+ * Fields without a key are written by init alone. (h) by hot-plug too, one at a time, published with release. (a) atomic.
  */
 struct loam_frames {
 	struct loami_frame_section *sections; /* (h) 16 MiB each: where the slots are; by (pfn - first_pfn) >> 12 */
@@ -153,7 +153,7 @@ struct loam_frames {
 	uint64_t zone_low[LOAM_ZONES_MAX];     /* (a) frames */
 	uint64_t zone_min[LOAM_ZONES_MAX];     /* (a) */
 	uint64_t zone_reserve[LOAM_ZONES_MAX]; /* (a) */
-	struct loam_lock policy;               /* hot-plug, one at a time */
+	uint32_t outline;                      /* (a) guards (h): one change of the outline at a time */
 	uint32_t shrinking;                    /* (a) guards shrinkers */
 	struct loam_shrinker *shrinkers;
 	uint64_t shrunk_in_vain; /* (a) 1 + moves when shrinkers last found nothing */
@@ -232,6 +232,20 @@ LOAM_NODISCARD enum loam_status loam_frame_alloc_range(struct loam_frames *frame
 						       const struct loam_frame_opts *opts, loam_pfn *first);
 void loam_frame_free_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
 
+/* Exactly the frames [first, first + npages), for a device or a balloon: each then owned once, as after alloc_range(). LOAM_ERR_IN_USE when one of them is
+ * not free, LOAM_ERR_OUT_OF_RANGE when one is no memory; nothing is changed then. Context: task, interrupt.  Locks: CPU, chunk.  Cost: O(npages). */
+LOAM_NODISCARD enum loam_status loam_frame_claim_range(struct loam_frames *frames, loam_pfn first, uint64_t npages,
+						       const struct loam_frame_opts *opts);
+/* Frames that are reserved (the loader's, the kernel's init code, early allocations no longer needed) become free. LOAM_ERR_INVALID when one of them is not
+ * reserved; nothing is changed then. Context: task. */
+LOAM_NODISCARD enum loam_status loam_frame_release_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
+/* New memory [base, base + nbytes), multiples of 16 MiB below hotplug_limit, reachable in the direct map; its metadata, of the size that the first function says
+ * (0: impossible) and 128-byte aligned, may be the new memory's own if it is left out of what is added. LOAM_ERR_IN_USE when there is memory already,
+ * LOAM_ERR_OUT_OF_RANGE above hotplug_limit, LOAM_ERR_BUSY while another change is under way. Context: task. */
+uint64_t loam_frame_add_memory_size(const struct loam_frames *frames, loam_paddr base, uint64_t nbytes);
+LOAM_NODISCARD enum loam_status loam_frame_add_memory(struct loam_frames *frames, loam_paddr base, uint64_t nbytes,
+						      unsigned int node, void *metadata, uint64_t metadata_nbytes);
+
 /* Up to @n single frames into @out. Return: how many. All of @n single frames back, in any order. */
 size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out);
 void loam_frame_free_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n);
@@ -304,6 +318,10 @@ LOAM_NODISCARD enum loam_status loam_frame_cpu_online(struct loam_frames *frames
 LOAM_NODISCARD enum loam_status loam_frame_cpu_offline(struct loam_frames *frames, unsigned int cpu);
 /* Everything parked on any CPU back to the blocks, e.g. before an audit. */
 void loam_frame_drain(struct loam_frames *frames);
+
+/* For the idle loop: zero up to @n free frames and park them on this CPU, where allocations that want zeroed frames take them first. Return: how many; 0 when
+ * there is room for no more. May be interrupted at any time. Context: task. */
+size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n);
 
 /**
  * struct loam_shrinker - somebody who can give memory back. In the caller's storage while registered.

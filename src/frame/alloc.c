@@ -42,14 +42,15 @@ enum loam_status loami_frame_decode(const struct loam_frames *frames, const stru
 		return LOAM_ERR_ZONE;
 	if (opts->node > LOAM_NODES_MAX)
 		return LOAM_ERR_INVALID;
-	want->flags = purpose_flags(opts);
+	*want = (struct loami_frame_want){
+		.flags = purpose_flags(opts),
+		.zones = opts->zone_limit != 0 ? opts->zone_limit : (uint8_t)frames->nzones,
+		.node = opts->node,
+		.zero = !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE,
+		.reclaim = !opts->no_reclaim,
+		.reserve = opts->use_reserve,
+	};
 	want->type = (want->flags & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
-	want->zones = opts->zone_limit != 0 ? opts->zone_limit : (uint8_t)frames->nzones;
-	want->node = opts->node;
-	want->zeroed = false;
-	want->zero = !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE;
-	want->reclaim = !opts->no_reclaim;
-	want->reserve = opts->use_reserve;
 	return LOAM_OK;
 }
 

@@ -303,9 +303,7 @@ void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk
 			uint64_t mask = word_mask(w, from, to);
 
 			if (LOAMI_UNLIKELY((chunk->rows[b][w] & mask) != 0))
-				loami_corrupt(
-					"loam: frame: block at 0x%llx: frame goes free that the bitmap has as free",
-					(unsigned long long)(chunk->base + b * LOAM_BLOCK_FRAMES) << LOAM_PAGE_SHIFT);
+				twice_free(chunk, b);
 			chunk->rows[b][w] |= mask;
 		}
 		count_set(domain, chunk, b, chunk->counts[b] + (unsigned int)(to - from));

@@ -181,7 +181,7 @@ struct loami_frame_cpu {
 	struct loami_magazine3 runs[TYPE_COUNT];
 	struct loami_magazine0 singles[TYPE_COUNT];
 	struct loami_magazine0 zeroed[TYPE_COUNT];
-} __attribute__((aligned(LOAM_CPU_ALIGN)));
+} __attribute__((aligned(64)));
 
 /* How an allocation is to be made, decoded from its options. */
 struct loami_frame_want {
@@ -193,6 +193,7 @@ struct loami_frame_want {
 	bool zeroed; /* what was found needs no zeroing */
 	bool reclaim;
 	bool reserve;
+	bool refill; /* on behalf of a magazine, a CPU's lock held */
 };
 
 /* ---- policy.c --------------------------------------------------------------------------------------------------------------------------------- */

@@ -107,7 +107,7 @@ static void unload(const struct loam_frames *frames, struct loami_claimed *claim
 
 static void refill_singles(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
 {
-	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones};
+	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones, .refill = true};
 	struct loami_claimed *claimed = &cpu->claimed[magazine->type];
 
 	if (claimed->left == 0 &&
@@ -123,7 +123,7 @@ static void cell_fill(const struct loam_frames *frames, struct loami_cell *cell,
 
 static void refill_blocks(struct loam_frames *frames, struct loami_magazine *magazine)
 {
-	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones};
+	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones, .refill = true};
 	loam_pfn firsts[MAGAZINE_CELLS_3];
 	unsigned int n = loami_blocks_take_many(frames, magazine->order, &want, firsts, (magazine->limit + 1u) / 2);
 
@@ -246,6 +246,72 @@ void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn
 	loam_port_unpin(pin);
 	if (!parked)
 		loami_blocks_put(frames, first, UINT64_C(1) << order);
+}
+
+/* ---- idle zeroing ----------------------------------------------------------------------------------------------------------------------------- */
+
+/* Push onto a magazine of this CPU that has room. */
+static bool park_zeroed(struct loam_frames *frames, struct loam_slot *slot, loam_pfn pfn, unsigned int type)
+{
+	struct loam_pin pin = loam_port_pin();
+	bool parked = false;
+
+	if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
+		struct loami_magazine *magazine = &frames->cpus[pin.cpu].zeroed[type].head;
+		uint32_t top = loami_load_relaxed(&magazine->top);
+
+		if (top < magazine->limit) {
+			cell_fill(frames, &loami_cells(magazine)[top], pfn, slot);
+			loami_store_release(&magazine->top, top + 1);
+			parked = true;
+		}
+		loami_cpu_leave(&frames->cpus[pin.cpu]);
+	}
+	loam_port_unpin(pin);
+	return parked;
+}
+
+static bool has_room(const struct loam_frames *frames, unsigned int type)
+{
+	unsigned int cpu = loam_port_cpu();
+	const struct loami_magazine *magazine;
+
+	if (cpu >= frames->ncpus)
+		return false;
+	magazine = &frames->cpus[cpu].zeroed[type].head;
+	return loami_load_relaxed(&magazine->top) < loami_load_relaxed(&magazine->limit);
+}
+
+size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n)
+{
+	size_t done = 0;
+
+	LOAMI_TASK_ONLY();
+	if (loami_load_acquire(&frames->ready) == 0)
+		return 0;
+	for (unsigned int type = 0; type < TYPE_COUNT; type++) {
+		struct loami_frame_want want = {.type = (uint8_t)type, .zones = (uint8_t)frames->nzones};
+
+		/* While it is zeroed the frame is claimed: it is not free, and nobody misses it. */
+		while (done < n && has_room(frames, type)) {
+			loam_pfn pfn = loami_blocks_take(frames, 0, &want);
+			struct loam_slot *slot;
+
+			if (pfn == LOAM_PFN_NONE)
+				return done;
+			if (!loami_frame_claim(frames, pfn, 0))
+				continue;
+			slot = loami_slot_of(frames, pfn);
+			__builtin_memset(loam_frame_virt(frames, pfn), 0, LOAM_PAGE_SIZE);
+			loami_frame_unclaim(slot);
+			if (!park_zeroed(frames, slot, pfn, type)) {
+				loami_blocks_put(frames, pfn, 1);
+				return done;
+			}
+			done++;
+		}
+	}
+	return done;
 }
 
 /* ---- theft ----------------------------------------------------------------------------------------------------------------------------------- */

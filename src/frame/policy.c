@@ -42,7 +42,10 @@ bool loami_zone_allows(const struct loam_frames *frames, unsigned int zone, cons
 
 	if (want->zones > zone + 1u)
 		keep += loami_load_relaxed(&frames->zone_reserve[zone]);
-	return LOAMI_LIKELY(keep == 0) || want->reserve || has_free(frames, zone, keep + n);
+	if (LOAMI_LIKELY(keep == 0) || want->reserve)
+		return true;
+	/* A refill holds a CPU's lock and cannot ask the others what they have: it leaves the last frames to allocations one by one. */
+	return want->refill ? free_in_blocks(frames, zone) >= keep + n : has_free(frames, zone, keep + n);
 }
 
 enum loam_status loam_frame_set_watermarks(struct loam_frames *frames, unsigned int zone,

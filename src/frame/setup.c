@@ -294,7 +294,6 @@ static void point_at(struct loam_frames *frames, const struct loami_plan *plan, 
 	frames->domains = (struct loami_frame_domain *)parts->domains;
 	frames->tops = (uint64_t *)parts->tops;
 	frames->cpus = (struct loami_frame_cpu *)parts->cpus;
-	frames->policy = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_POLICY);
 }
 
 enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_frames_config *config, void *metadata,

@@ -10,7 +10,7 @@ enum { CPUS = 4, HELD = 512, ROUNDS = 20000 };
 
 struct stress {
 	loam_pfn mailbox[64]; /* frames on their way from one CPU to another; LOAM_PFN_NONE: empty */
-	uint64_t share;       /* frames each CPU may hold at once, for which none may be refused; 0: refusals are fine */
+	uint64_t share; /* frames each CPU may hold at once, for which none may be refused; 0: refusals are fine */
 	uint32_t failed;
 };
 
@@ -38,7 +38,8 @@ static bool churn(struct rig *rig, unsigned int cpu, void *context)
 	for (unsigned int round = 0; round < ROUNDS; round++) {
 		uint64_t dice = rig_random(&seed);
 		struct loam_frame_opts opts = {.uninitialized = true,
-					       .purpose = (dice >> 8 & 1) != 0 ? LOAM_PURPOSE_USER : LOAM_PURPOSE_KERNEL};
+					       .purpose =
+						       (dice >> 8 & 1) != 0 ? LOAM_PURPOSE_USER : LOAM_PURPOSE_KERNEL};
 		loam_pfn *slot = &stress->mailbox[dice >> 16 & 63], pfn;
 		unsigned int limit = stress->share != 0 ? (unsigned int)stress->share : HELD;
 
