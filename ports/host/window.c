@@ -65,6 +65,9 @@ static void on_fault(int number, siginfo_t *info, void *context)
 				host_fault("too many pages of a window in use");
 			return;
 		}
+		/* From here on control may leave by longjmp: with the signals that were let in where the fault happened. A sanitizer has masked
+		 * them all. */
+		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
 		if (host_hooks.on_fault != NULL)
 			host_hooks.on_fault(va, access, fault);
 		host_fault("page fault on CPU %u: %s of 0x%llx: %s", loam_port_cpu(),

@@ -287,9 +287,6 @@ static void on_window_stack(void)
 
 TEST(a_stack_may_lie_in_a_window)
 {
-#ifdef __SANITIZE_THREAD__
-	tap_skip("the thread sanitizer does not follow a change of stack");
-#endif
 	begin(1);
 	stack_va = host_window_create(rig->machine, 8 * LOAM_PAGE_SIZE);
 	for (uintptr_t at = 0; at < 8; at++)
