@@ -40,8 +40,12 @@ static unsigned int trim_path(struct loam_pagetable *tree, uintptr_t va)
 	for (unsigned int level = 1; level < top; level++) {
 		struct loami_place place = loami_descend(tree, va, level, 0);
 
-		if (place.level > level)
-			return place.level; /* the tables below were gone already */
+		if (place.level > level) {
+			/* The tables below are gone already, or never were. */
+			level = place.level;
+			bare = level;
+			continue;
+		}
 		if (place.entry != 0 && !cut_if_empty(tree, place.slot, loami_index(va, level - 1)))
 			break;
 		bare = level;

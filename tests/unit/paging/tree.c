@@ -193,6 +193,27 @@ TEST(paging_gives_empty_tables_back_after_a_flush)
 	}
 }
 
+TEST(paging_gives_tables_back_that_held_large_leaves_only)
+{
+	EACH_FORMAT(f)
+	{
+		struct loam_table_batch batch;
+		bool any;
+
+		fixture_begin(f);
+		fixture.tree.keep_empty_tables = false;
+		CHECK_OK(map_pages(f->base, 0, 2 * 512 * 512, RW, 30));
+		CHECK_MAPPED(f->base, 0, RW, 30);
+		CHECK_OK(loam_paging_unmap(&fixture.tree, f->base, 2 * 512 * 512, NULL, NULL));
+		any = loam_pagetable_seal(&fixture.tree, &batch);
+		CHECK_EQ(any, f->levels == 5);
+		if (any)
+			loam_pagetable_release(&fixture.tree, &batch);
+		CHECK_EQ(fixture.out, f->levels == 3 ? 1 : 2);
+		fixture_end();
+	}
+}
+
 TEST(paging_keeps_empty_tables_when_told_to)
 {
 	EACH_FORMAT(f)
