@@ -218,7 +218,7 @@ static inline loam_pfn loami_slab_head(const struct loam_heap *heap, loam_pfn pf
 {
 	if (loami_heap_kind(heap, pfn) == LOAMI_KIND_SLAB)
 		return pfn;
-	return LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, pfn))->head;
+	return loami_load_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, pfn))->head);
 }
 
 static inline struct loami_slab *loami_slab_at(const struct loam_heap *heap, loam_pfn head)

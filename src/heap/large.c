@@ -14,7 +14,7 @@ static struct loami_large *large_of(const struct loam_heap *heap, loam_pfn pfn)
 static void account(struct loam_heap *heap, uint64_t nbytes)
 {
 	heap->large_count++;
-	heap->large_bytes += nbytes;
+	loami_store_relaxed(&heap->large_bytes, heap->large_bytes + nbytes);
 	heap->large_allocs++;
 	heap->large_allocated += nbytes;
 }
@@ -68,7 +68,7 @@ static void *idle_alloc(struct loam_heap *heap, uint64_t npages, size_t align, b
 		    (uintptr_t)loami_heap_virt(heap, first) % align != 0)
 			continue;
 		heap->idle[i] = 0;
-		heap->idle_frames -= npages;
+		loami_store_relaxed(&heap->idle_frames, heap->idle_frames - npages);
 		slot = loami_heap_slot(heap, first);
 		slot->next = (uintptr_t)site;
 		slot->prev = heap->track ? loami_fetch_add_relaxed(&heap->sequence, 1) + 1 : 0;
@@ -168,7 +168,7 @@ size_t loami_large_size(const struct loam_heap *heap, const void *object)
 static void forget_locked(struct loam_heap *heap, uint64_t nbytes)
 {
 	heap->large_count--;
-	heap->large_bytes -= nbytes;
+	loami_store_relaxed(&heap->large_bytes, heap->large_bytes - nbytes);
 }
 
 static bool area_free(struct loam_heap *heap, void *object)
@@ -197,7 +197,7 @@ static struct run idle_give_up_locked(struct loam_heap *heap, unsigned int i)
 		return run;
 	run.npages = large_of(heap, run.first)->npages;
 	heap->idle[i] = 0;
-	heap->idle_frames -= run.npages;
+	loami_store_relaxed(&heap->idle_frames, heap->idle_frames - run.npages);
 	set_kinds(heap, run.first, run.npages, LOAMI_KIND_FOREIGN);
 	return run;
 }
@@ -219,7 +219,7 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 			i = j;
 	out = idle_give_up_locked(heap, i);
 	heap->idle[i] = first;
-	heap->idle_frames += npages;
+	loami_store_relaxed(&heap->idle_frames, heap->idle_frames + npages);
 	large_of(heap, first)->freed_at = (uintptr_t)site;
 	loami_heap_set_kind(heap, first, LOAMI_KIND_IDLE);
 	return out;
@@ -280,7 +280,7 @@ static bool extend(struct loam_heap *heap, loam_pfn first, uint64_t old, uint64_
 	irq = loami_lock_irq(&heap->pages);
 	set_kinds(heap, more, npages - old, LOAMI_KIND_LARGE_TAIL);
 	*large_of(heap, first) = (struct loami_large){.npages = npages};
-	heap->large_bytes += (npages - old) * LOAM_PAGE_SIZE;
+	loami_store_relaxed(&heap->large_bytes, heap->large_bytes + (npages - old) * LOAM_PAGE_SIZE);
 	heap->large_allocated += (npages - old) * LOAM_PAGE_SIZE;
 	loami_unlock_irq(&heap->pages, irq);
 	return true;
@@ -307,7 +307,7 @@ bool loami_large_resize(struct loam_heap *heap, void *object, size_t nbytes)
 	set_kinds(heap, first + npages, old - npages, LOAMI_KIND_FOREIGN);
 	*large_of(heap, first) = (struct loami_large){.npages = npages};
 	/* The bytes given back count as freed, the object stays. */
-	heap->large_bytes -= (old - npages) * LOAM_PAGE_SIZE;
+	loami_store_relaxed(&heap->large_bytes, heap->large_bytes - (old - npages) * LOAM_PAGE_SIZE);
 	loami_unlock_irq(&heap->pages, irq);
 	loam_frame_free_range(heap->frames, first + npages, old - npages);
 	return true;

@@ -191,7 +191,8 @@ static loam_pfn run_take_locked(struct loam_heap *heap, unsigned int n)
 			loami_list_remove(heap, &heap->regions_partial, states);
 		first = heap->first + (loam_pfn)region->number * LOAMI_REGION_FRAMES + at;
 		for (unsigned int i = 1; i < n; i++) {
-			LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, first + i))->head = first;
+			loami_store_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, first + i))->head,
+					    first);
 			loami_heap_set_kind(heap, first + i, LOAMI_KIND_SLAB_TAIL);
 		}
 		return first;

@@ -29,6 +29,17 @@ static unsigned int record_order(unsigned int nslots)
 	return loami_log2_ceil((nslots * sizeof(struct loami_record) + LOAM_PAGE_SIZE - 1) / LOAM_PAGE_SIZE);
 }
 
+/* Field by field: whereis may be looking. */
+static void put_descriptor(struct loami_slab *to, const struct loami_slab *slab)
+{
+	loami_store_relaxed(&to->code, slab->code);
+	loami_store_relaxed(&to->nframes, slab->nframes);
+	loami_store_relaxed(&to->nslots, slab->nslots);
+	loami_store_relaxed(&to->nfree, slab->nfree);
+	loami_store_relaxed(&to->cursor, slab->cursor);
+	loami_store_relaxed(&to->records, slab->records);
+}
+
 enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 {
 	struct loam_heap *heap = cache->heap;
@@ -70,7 +81,7 @@ enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 			cache->construct(base + (size_t)i * cache->nbytes, cache->context);
 
 	irq = loami_lock_irq(&cache->lock);
-	*loami_slab_at(heap, first) = slab;
+	put_descriptor(loami_slab_at(heap, first), &slab);
 	write_states(cache, loami_heap_state(heap, base), slab.nslots, LOAMI_FRESH);
 	loami_heap_set_kind(heap, first, LOAMI_KIND_SLAB);
 	loami_list_push(heap, &cache->empty, first);

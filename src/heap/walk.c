@@ -10,11 +10,9 @@ static bool in_slab(uint8_t kind)
 	return kind == LOAMI_KIND_SLAB || kind == LOAMI_KIND_SLAB_TAIL;
 }
 
-static void describe(const struct loam_heap *heap, uintptr_t start, const struct loam_heap_cache *cache,
+static void describe(const struct loami_record *record, uintptr_t start, const struct loam_heap_cache *cache,
 		     struct loam_heap_object *object)
 {
-	const struct loami_record *record = heap->track ? loami_record_of(heap, (const void *)start) : NULL;
-
 	*object = (struct loam_heap_object){.start = start, .nbytes = cache->usable, .class_name = cache->name};
 	if (!record)
 		return;
@@ -49,22 +47,60 @@ static enum loam_heap_place where_bump(const struct loam_heap *heap, uintptr_t a
 	return LOAM_HEAP_BUMP;
 }
 
+/* A slab as it is seen without its cache's lock. */
+struct view {
+	loam_pfn head;
+	struct loam_heap_cache *cache;
+	uintptr_t records;
+	unsigned int code;
+	unsigned int nslots;
+};
+
+/* False when what is there is no slab, or is just becoming or ceasing to be one. Every number is checked before it is used to find another. */
+static bool look(const struct loam_heap *heap, loam_pfn pfn, struct view *view)
+{
+	const struct loami_slab *slab;
+
+	view->head = pfn;
+	if (loami_heap_kind(heap, pfn) == LOAMI_KIND_SLAB_TAIL)
+		view->head = loami_load_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, pfn))->head);
+	if (view->head > pfn || pfn - view->head >= LOAMI_SLAB_FRAMES_MAX || view->head < heap->first ||
+	    loami_heap_kind(heap, view->head) != LOAMI_KIND_SLAB)
+		return false;
+	slab = loami_slab_at(heap, view->head);
+	view->code = loami_load_relaxed(&slab->code);
+	view->nslots = loami_load_relaxed(&slab->nslots);
+	view->records = loami_load_relaxed(&slab->records);
+	if (view->code < LOAMI_LIVE)
+		return false;
+	view->cache = loami_cache_of(heap, view->code);
+	return view->cache != NULL;
+}
+
+/* Call sites lead to text, so a record must not be believed that was given back meanwhile: the slab is looked at again after it was read. */
 static enum loam_heap_place where_slab(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
 {
-	const void *at = (const void *)address;
-	struct loam_heap_cache *cache;
-	uintptr_t start;
+	loam_pfn pfn = loami_heap_pfn(heap, (const void *)address);
+	const struct loami_record *record = NULL;
+	struct view before, after;
+	uintptr_t base, index;
 	uint8_t state;
 
-	if (loami_load_relaxed(&loami_slab_at(heap, loami_slab_head(heap, loami_heap_pfn(heap, at)))->code) <
-	    LOAMI_LIVE)
+	if (!look(heap, pfn, &before))
 		return LOAM_HEAP_INNER;
-	if (!loami_slab_place(heap, at, &start, &cache))
+	base = (uintptr_t)loami_heap_virt(heap, before.head);
+	index = (address - base) / before.cache->nbytes;
+	if (index >= before.nslots)
 		return LOAM_HEAP_INNER;
-	describe(heap, start, cache, object);
-	state = loami_load_relaxed(loami_heap_state(heap, (const void *)start));
-	if (state == LOAMI_NONE)
+	if (before.records != 0)
+		record = (const struct loami_record *)before.records + index;
+	describe(record, base + index * before.cache->nbytes, before.cache, object);
+	state = loami_load_acquire(loami_heap_state(heap, (const void *)object->start));
+	if (state == LOAMI_NONE || !look(heap, pfn, &after) || after.head != before.head || after.code != before.code ||
+	    after.records != before.records) {
+		*object = (struct loam_heap_object){0};
 		return LOAM_HEAP_INNER;
+	}
 	return state >= LOAMI_LIVE ? LOAM_HEAP_LIVE : LOAM_HEAP_FREE;
 }
 
@@ -141,7 +177,8 @@ static size_t slab_batch(struct loam_heap *heap, struct cursor *cursor, struct l
 			uintptr_t start = base + (uintptr_t)cursor->index * cache->nbytes;
 
 			if (loami_load_relaxed(loami_heap_state(heap, (const void *)start)) >= LOAMI_LIVE)
-				describe(heap, start, cache, &out[n++]);
+				describe(heap->track ? loami_record_of(heap, (const void *)start) : NULL, start, cache,
+					 &out[n++]);
 		}
 		if (cursor->index == slab->nslots)
 			*cursor = (struct cursor){cursor->pfn + slab->nframes, 0};

@@ -1,0 +1,194 @@
+/* tests/sched/heap.c: the heap under every schedule of up to two preemptions: remote frees, magazines between CPUs through the depot, refill against trim, slabs that come and go.
+ *
+ * Whoever has an object writes to it with plain stores, so two owners at once are a data race or a wrong word. After each run everything is freed, the heap's own check
+ * runs, and every frame must be back.
+ */
+#include "rig.h"
+#include "sched/sched.h"
+#include "tap.h"
+
+#include <base/atomic.h>
+
+#include <loam/heap.h>
+
+enum { CPUS = 2, MANY = 16 };
+
+static struct {
+	struct rig *rig;
+	struct loam_heap heap;
+	uint64_t used_at_rest;
+	void *given[MANY]; /* from setup to the threads */
+	void *kept[CPUS];  /* from the threads to check */
+} s;
+
+static uint64_t used(void)
+{
+	struct loam_frames_stats stats;
+
+	loam_frame_drain(s.rig->frames);
+	loam_frame_read_stats(s.rig->frames, &stats);
+	return stats.used;
+}
+
+static void begin(void *context)
+{
+	struct rig_config machine = {.npages = 600, .ncpus = CPUS};
+	struct loam_heap_config config = {.ncpus = CPUS, .hardened = context != NULL};
+
+	s.rig = rig_create(&machine);
+	config.frames = s.rig->frames;
+	s.heap = (struct loam_heap){0};
+	CHECK_OK(loam_heap_init(&s.heap, &config, NULL, 0));
+	s.used_at_rest = used();
+	for (unsigned int i = 0; i < MANY; i++)
+		s.given[i] = NULL;
+	for (unsigned int i = 0; i < CPUS; i++)
+		s.kept[i] = NULL;
+}
+
+static bool end(void *context)
+{
+	(void)context;
+	for (unsigned int i = 0; i < CPUS; i++)
+		loam_heap_free(&s.heap, s.kept[i]);
+	if (loam_heap_check(&s.heap) != LOAM_OK)
+		return false;
+	(void)loam_heap_drain(&s.heap);
+	return loam_heap_check(&s.heap) == LOAM_OK && used() == s.used_at_rest;
+}
+
+static void done(void *context)
+{
+	(void)context;
+	rig_destroy(s.rig);
+}
+
+/* This CPU has it: nobody else may see or change what it writes. */
+static void *use(void *object)
+{
+	uint64_t *word = object;
+
+	SCHED_CHECK(object != NULL);
+	*word = loam_port_cpu() + 1;
+	loami_compiler_barrier();
+	SCHED_CHECK(*word == loam_port_cpu() + 1);
+	return object;
+}
+
+#define EXPLORE(setup_fn, thread_fn, hardened)                                                                         \
+	SCHED_EXPLORE((&(struct sched_test){.nthreads = CPUS,                                                          \
+					    .setup = (setup_fn),                                                       \
+					    .thread = (thread_fn),                                                     \
+					    .check = end,                                                              \
+					    .teardown = done,                                                          \
+					    .context = (hardened),                                                     \
+					    .preemptions = 2,                                                          \
+					    .max_runs = 5000}))
+
+/* ---- an object goes from one CPU to the other, which frees it into its own magazine ------------------------------------------------ */
+
+static void give_one(void *context)
+{
+	begin(context);
+	s.given[0] = loam_heap_alloc(&s.heap, 64);
+	s.given[1] = loam_heap_alloc(&s.heap, 64);
+}
+
+static void swap(void *context, unsigned int i)
+{
+	(void)context;
+	loam_heap_free(&s.heap, use(s.given[1 - i]));
+	s.kept[i] = use(loam_heap_alloc(&s.heap, 64));
+}
+
+TEST(H2_remote_frees_in_every_order)
+{
+	EXPLORE(give_one, swap, NULL);
+}
+
+TEST(H2_remote_frees_in_every_order_when_hardened)
+{
+	EXPLORE(give_one, swap, &s);
+}
+
+/* ---- the first objects of a class, on both CPUs at once --------------------------------------------------------------------------------- */
+
+static void first(void *context, unsigned int i)
+{
+	(void)context;
+	s.kept[i] = use(loam_heap_alloc(&s.heap, 8192));
+	loam_heap_free(&s.heap, use(loam_heap_alloc(&s.heap, 8192)));
+}
+
+TEST(H2_first_slabs_are_made_at_once)
+{
+	EXPLORE(begin, first, NULL);
+}
+
+/* ---- one CPU overflows into the depot while the other takes from it --------------------------------------------------------------------------- */
+
+static void give_many(void *context)
+{
+	begin(context);
+	for (unsigned int i = 0; i < MANY; i++)
+		s.given[i] = loam_heap_alloc(&s.heap, 8192);
+}
+
+static void overflow(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		for (unsigned int j = 0; j < MANY; j++)
+			loam_heap_free(&s.heap, use(s.given[j]));
+		return;
+	}
+	for (unsigned int j = 0; j < 3; j++)
+		loam_heap_free(&s.heap, use(loam_heap_alloc(&s.heap, 8192)));
+	s.kept[i] = use(loam_heap_alloc(&s.heap, 8192));
+}
+
+TEST(H2_depot_exchange_in_every_order)
+{
+	EXPLORE(give_many, overflow, NULL);
+}
+
+/* ---- refill against trim -------------------------------------------------------------------------------------------------------------------------- */
+
+static void trim(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		loam_heap_free(&s.heap, s.given[0]);
+		(void)loam_heap_trim(&s.heap);
+		return;
+	}
+	loam_heap_free(&s.heap, use(s.given[1]));
+	s.kept[i] = use(loam_heap_alloc(&s.heap, 64));
+	loam_heap_free(&s.heap, use(loam_heap_alloc(&s.heap, 2048)));
+}
+
+TEST(H2_refill_against_trim_in_every_order)
+{
+	EXPLORE(give_one, trim, NULL);
+}
+
+/* ---- large objects: the last idle run, two CPUs ------------------------------------------------------------------------------------------------------ */
+
+static void give_large(void *context)
+{
+	begin(context);
+	loam_heap_free(&s.heap, loam_heap_alloc(&s.heap, 40000));
+}
+
+static void large(void *context, unsigned int i)
+{
+	(void)context;
+	s.kept[i] = use(loam_heap_alloc(&s.heap, 40000));
+	if (i == 1)
+		(void)loam_heap_trim(&s.heap);
+}
+
+TEST(H1_one_idle_run_and_two_who_want_it)
+{
+	EXPLORE(give_large, large, NULL);
+}
