@@ -117,6 +117,8 @@ uint64_t arch_time(void);
 
 /** arch_smp_start() - bring @cpu to kernel_secondary_main(@cpu) on its own stack. Return: whether it came within a second. */
 bool arch_smp_start(struct cpu *cpu);
+/** arch_smp_stop() - this CPU stops, with interrupts masked, until arch_smp_start() starts it anew. */
+LOAM_NORETURN void arch_smp_stop(void);
 
 /* ---- traps --------------------------------------------------------------------------------------------------------------- */
 

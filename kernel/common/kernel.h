@@ -38,6 +38,10 @@ void kernel_set_tick_hook(void (*hook)(void));
 unsigned int smp_start(void);
 /** smp_interrupt() - call @function(@arg) on another CPU in interrupt context, and wait for it. From one CPU at a time. */
 void smp_interrupt(unsigned int cpu, void (*function)(void *arg), void *arg);
+/** smp_offline() - a CPU (not 0) leaves: what Loam keeps for it goes back, the CPU stops. From CPU 0, while no job runs there. */
+void smp_offline(unsigned int cpu);
+/** smp_online() - and comes back. Return: whether it did. */
+bool smp_online(unsigned int cpu);
 /** smp_stop_others() - for good; waits a moment for them to have stopped. */
 void smp_stop_others(void);
 /** smp_idle() - what a CPU does between jobs. */
@@ -74,5 +78,9 @@ const char *symbol_find(uintptr_t address, uintptr_t *offset);
 char *memory_init(const struct arch_firmware *firmware);
 /** memory_cpu_online() - the calling CPU begins to use Loam. */
 void memory_cpu_online(void);
+/** memory_cpu_offline() - a CPU that runs no more gives back what Loam kept for it. Called on another one. */
+void memory_cpu_offline(unsigned int cpu);
+/** machine_tick_here() - the calling CPU ticks as the others do. */
+void machine_tick_here(void);
 
 #endif

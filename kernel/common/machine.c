@@ -53,17 +53,25 @@ void machine_overflow(void *top)
 	arch_call_on_stack(overflow, NULL, top);
 }
 
-static void start_timer(void *hz)
+static unsigned int rate; /* 0: nobody ticks yet */
+
+void machine_tick_here(void)
 {
-	arch_timer_start(*(unsigned int *)hz);
+	if (rate != 0)
+		arch_timer_start(rate);
+}
+
+static void start_timer(void *arg)
+{
+	(void)arg;
+	machine_tick_here();
 }
 
 void machine_ticks(unsigned int hz, void (*hook)(void))
 {
-	unsigned int rate = hz == 0 ? HZ : hz;
-
+	rate = hz == 0 ? HZ : hz;
 	kernel_set_tick_hook(hook);
-	machine_run(start_timer, &rate);
+	machine_run(start_timer, NULL);
 }
 
 void machine_name_task(const struct loam_task *task)

@@ -66,6 +66,7 @@ void kernel_main(void)
 void kernel_secondary_main(struct cpu *cpu)
 {
 	memory_cpu_online();
+	machine_tick_here();
 	__atomic_store_n(&cpu->online, true, __ATOMIC_RELEASE);
 	smp_idle();
 }

@@ -283,6 +283,12 @@ void memory_cpu_online(void)
 	must(loam_heap_cpu_online(&heap, cpu), "heap on a CPU");
 }
 
+void memory_cpu_offline(unsigned int cpu)
+{
+	must(loam_heap_cpu_offline(&heap, cpu), "heap off a CPU");
+	must(loam_frame_cpu_offline(&frames, cpu), "frames off a CPU");
+}
+
 char *memory_init(const struct arch_firmware *firmware)
 {
 	struct loam_tlb_config flush;

@@ -51,6 +51,34 @@ void smp_interrupt(unsigned int cpu, void (*function)(void *arg), void *arg)
 	wait_answered(&cpus[cpu].interrupt);
 }
 
+static void leave(void *arg)
+{
+	struct cpu *cpu = arch_this_cpu();
+
+	(void)arg;
+	arch_timer_start(0);
+	arch_irq_disable();
+	loam_tlb_cpu_offline(kernel_system.tlb);
+	__atomic_store_n(&cpu->run.function, NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&cpu->online, false, __ATOMIC_RELEASE);
+	arch_smp_stop();
+}
+
+void smp_offline(unsigned int cpu)
+{
+	post(&cpus[cpu].run, leave, NULL);
+	arch_ipi_send(cpu, ARCH_IPI_WAKE);
+	for (unsigned int round = 0; __atomic_load_n(&cpus[cpu].online, __ATOMIC_ACQUIRE); round++)
+		loam_port_relax(round);
+	memory_cpu_offline(cpu);
+}
+
+bool smp_online(unsigned int cpu)
+{
+	cpus[cpu].idle = false;
+	return arch_smp_start(&cpus[cpu]);
+}
+
 void smp_stop_others(void)
 {
 	uint64_t end = arch_time() + 100000000;

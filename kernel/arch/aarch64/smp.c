@@ -2,6 +2,7 @@
 #include "../../common/cpu.h"
 #include "../../common/kernel.h"
 
+#define PSCI_CPU_OFF UINT64_C(0x84000002)
 #define PSCI_CPU_ON UINT64_C(0xc4000003)
 
 /* Read by start.S. */
@@ -31,11 +32,19 @@ bool arch_smp_start(struct cpu *cpu)
 	arm_secondary_stack = cpu->stack_top;
 	arm_secondary_cpu = cpu;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (psci(PSCI_CPU_ON, cpu->hardware_id, (uintptr_t)arm_start - ARCH_IMAGE_BASE, 0) != 0)
-		return false;
+	/* One that was stopped a moment ago may not have arrived there. */
+	while (psci(PSCI_CPU_ON, cpu->hardware_id, (uintptr_t)arm_start - ARCH_IMAGE_BASE, 0) != 0)
+		if (arch_time() > end)
+			return false;
 	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && arch_time() < end)
 		arch_pause();
 	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
+}
+
+void arch_smp_stop(void)
+{
+	(void)psci(PSCI_CPU_OFF, 0, 0, 0);
+	arch_halt();
 }
 
 /* First C on a new CPU: its tables are Loam's and its stack its own. */

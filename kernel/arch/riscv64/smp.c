@@ -2,6 +2,8 @@
 #include "../../common/cpu.h"
 #include "../../common/kernel.h"
 
+enum { HART_START = 0, HART_STOP = 1 };
+
 /* Read by start.S. */
 uint64_t riscv_secondary_satp;
 void *riscv_secondary_stack;
@@ -18,11 +20,19 @@ bool arch_smp_start(struct cpu *cpu)
 	riscv_secondary_stack = cpu->stack_top;
 	riscv_secondary_cpu = cpu;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (riscv_sbi(SBI_HART, 0, cpu->hardware_id, (uintptr_t)riscv_start - ARCH_IMAGE_BASE, 0, 0) != 0)
-		return false;
+	/* One that was stopped a moment ago may not have arrived there. */
+	while (riscv_sbi(SBI_HART, HART_START, cpu->hardware_id, (uintptr_t)riscv_start - ARCH_IMAGE_BASE, 0, 0) != 0)
+		if (arch_time() > end)
+			return false;
 	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && arch_time() < end)
 		arch_pause();
 	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
+}
+
+void arch_smp_stop(void)
+{
+	(void)riscv_sbi(SBI_HART, HART_STOP, 0, 0, 0, 0);
+	arch_halt();
 }
 
 /* First C on a new CPU: its tables are Loam's and its stack its own. */

@@ -40,6 +40,12 @@ bool arch_smp_start(struct cpu *cpu)
 	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
 }
 
+/* INIT wakes a CPU from any sleep. */
+void arch_smp_stop(void)
+{
+	arch_halt();
+}
+
 /* First C on a new CPU: its tables are Loam's and its stack its own. */
 void x86_secondary(struct cpu *cpu)
 {
