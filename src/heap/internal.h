@@ -190,14 +190,14 @@ static inline bool loami_heap_in_window(const struct loam_heap *heap, const void
 
 static inline uint8_t loami_heap_kind(const struct loam_heap *heap, loam_pfn pfn)
 {
-	return loami_load_relaxed(&heap->kinds[pfn - heap->first]);
+	return loami_load_acquire(&heap->kinds[pfn - heap->first]);
 }
 
 static inline void loami_heap_set_kind(struct loam_heap *heap, loam_pfn pfn, uint8_t kind)
 {
 	if (kind != LOAMI_KIND_FOREIGN && pfn >= loami_load_relaxed(&heap->highest))
 		loami_store_relaxed(&heap->highest, pfn + 1);
-	loami_store_relaxed(&heap->kinds[pfn - heap->first], kind);
+	loami_store_release(&heap->kinds[pfn - heap->first], kind);
 }
 
 static inline struct loam_slot *loami_heap_slot(const struct loam_heap *heap, loam_pfn pfn)

@@ -16,9 +16,9 @@ static void describe(const struct loami_record *record, uintptr_t start, const s
 	*object = (struct loam_heap_object){.start = start, .nbytes = cache->usable, .class_name = cache->name};
 	if (!record)
 		return;
-	object->allocated_at = loami_load_relaxed(&record->allocated_at);
-	object->freed_at = loami_load_relaxed(&record->freed_at);
-	object->sequence = loami_load_relaxed(&record->sequence);
+	object->allocated_at = loami_load_acquire(&record->allocated_at);
+	object->freed_at = loami_load_acquire(&record->freed_at);
+	object->sequence = loami_load_acquire(&record->sequence);
 }
 
 static void describe_large(const struct loam_heap *heap, loam_pfn head, struct loam_heap_object *object)
