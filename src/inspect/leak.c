@@ -170,7 +170,7 @@ void loam_dump_leaks(const struct loam_system *system, const struct loam_leak_ma
 	if (n == 0)
 		loami_print("leaks: nothing allocated since the mark is still alive\n");
 	else
-		loami_print("leaks: allocated since the mark and still alive\n");
+		loami_print("leaks: allocated since the mark and still alive, in usable bytes\n");
 	for (size_t i = 0; i < n && i < SHOWN; i++) {
 		const struct loam_call_site *site = groups[i].site;
 

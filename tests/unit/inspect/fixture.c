@@ -10,18 +10,18 @@ static struct loam_vm vm;
 static struct loam_heap heap;
 static _Alignas(LOAM_CPU_ALIGN) char tlb_metadata[65536];
 
-void inspect_begin(bool track)
+void inspect_begin_smp(bool track, unsigned int ncpus)
 {
 	struct loam_tlb_config tlb_config = {.ncpus = 1};
 	struct loam_vmalloc_config vm_config = {.nbytes = (size_t)64 << 20, .ncpus = 1, .tree = &tree, .tlb = &tlb};
-	struct loam_heap_config heap_config = {.vm = &vm, .ncpus = 1, .track = track};
+	struct loam_heap_config heap_config = {.vm = &vm, .ncpus = ncpus, .track = track};
 	struct loam_table_source source;
 
 	tree = (struct loam_pagetable){0};
 	tlb = (struct loam_tlb){0};
 	vm = (struct loam_vm){0};
 	heap = (struct loam_heap){0};
-	inspect_rig = rig_create(&(struct rig_config){.npages = 6144});
+	inspect_rig = rig_create(&(struct rig_config){.npages = 6144, .ncpus = ncpus});
 	source = loam_paging_tables_from_frames(inspect_rig->frames);
 	CHECK_OK(loam_pagetable_init(&tree, &loam_paging_x86_64_4level, &source, LOAM_PADDR_NONE));
 	CHECK(loam_tlb_metadata_size(&tlb_config) <= sizeof(tlb_metadata));
@@ -37,6 +37,11 @@ void inspect_begin(bool track)
 				     .vm = &vm,
 				     .heap = &heap};
 	CHECK_OK(loam_audit(&whole));
+}
+
+void inspect_begin(bool track)
+{
+	inspect_begin_smp(track, 1);
 }
 
 void inspect_end(void)

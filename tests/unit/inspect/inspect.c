@@ -282,7 +282,7 @@ TEST(inspect_leaks_are_found_by_call_site)
 	loam_dump_leaks(&whole, &mark);
 	const char *said = tap_log_end();
 	inspect_check_columns(said);
-	CHECK(inspect_contains(said, "leaks: allocated since the mark and still alive\n"
+	CHECK(inspect_contains(said, "leaks: allocated since the mark and still alive, in usable bytes\n"
 				     "         1 x         5000 bytes  kernel/net/socket.c:7\n"
 				     "         4 x          512 bytes  kernel/fs/inode.c:41 (read_inode)\n"
 				     "=        5 x         5512 bytes  (5.4 KiB)\n"));
