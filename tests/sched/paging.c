@@ -108,12 +108,13 @@ static void remap(void)
 	loami_store_release(&s.remapped, 1);
 }
 
-static void use_if_remapped(void)
+static void use_once_remapped(void)
 {
 	uint64_t word;
 
-	if (loami_load_acquire(&s.remapped) != 0)
-		host_read(VA, &word, sizeof(word));
+	for (unsigned int round = 0; loami_load_acquire(&s.remapped) == 0; round++)
+		loam_port_relax(round);
+	host_read(VA, &word, sizeof(word));
 }
 
 /* CPU 1 has a flush of its own under way. */
@@ -130,7 +131,7 @@ static void remap_against_flush(void *context, unsigned int i)
 	}
 	SCHED_CHECK(loam_paging_unmap(&s.tree, range.start, 1, NULL, NULL) == LOAM_OK);
 	(void)loam_tlb_flush_start(&s.tlb, &range, s.full ? 0 : 1);
-	use_if_remapped();
+	use_once_remapped();
 	cool_down();
 }
 
@@ -147,7 +148,7 @@ static void remap_against_idle(void *context, unsigned int i)
 	loam_tlb_idle_enter(&s.tlb);
 	LOAMI_POINT();
 	loam_tlb_idle_exit(&s.tlb);
-	use_if_remapped();
+	use_once_remapped();
 	cool_down();
 }
 
@@ -164,7 +165,7 @@ static void remap_against_offline(void *context, unsigned int i)
 	loam_tlb_cpu_offline(&s.tlb);
 	LOAMI_POINT();
 	loam_tlb_cpu_online(&s.tlb);
-	use_if_remapped();
+	use_once_remapped();
 	cool_down();
 }
 

@@ -116,6 +116,21 @@ TEST(paging_does_not_split_where_hardware_wants_break_before_make)
 	}
 }
 
+TEST(paging_breaks_before_it_makes_when_told_to)
+{
+	EACH_FORMAT(f)
+	{
+		fixture_begin(f);
+		fixture.tree.split = LOAM_SPLIT_BREAK;
+		CHECK_OK(map_pages(f->base, 0, 512 * 512, RW, 30));
+		CHECK_OK(loam_paging_unmap(&fixture.tree, f->base + 4096, 1, NULL, NULL));
+		CHECK_MAPPED(f->base, 0, RW, 12);
+		CHECK_UNMAPPED(f->base + 4096);
+		CHECK_MAPPED(f->base + 2 * MIB, 2 * MIB, RW, 21);
+		fixture_end();
+	}
+}
+
 /* ---- permissions ---- */
 
 TEST(paging_protect_changes_permissions_and_nothing_else)
