@@ -562,11 +562,21 @@ TEST(F13_bad_arguments_are_typed_errors)
 	rig_destroy(rig);
 }
 
+/* The metadata's own frames are reserved; they lie on top. */
+__attribute__((noinline)) static loam_pfn reserved_frame(struct rig *rig)
+{
+	loam_pfn pfn = (rig->ram >> LOAM_PAGE_SHIFT) + rig->npages - 1;
+
+	while (loam_frame_ref_get(rig->frames, pfn) == LOAM_FRAME_UNUSED)
+		pfn--;
+	return pfn;
+}
+
 TEST(F13_misuse_is_named_and_changes_nothing)
 {
 	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});
-	loam_pfn pfn = loam_frame_alloc(rig->frames, 3, NULL), single = loam_frame_alloc(rig->frames, 0, NULL),
-		 reserved;
+	loam_pfn pfn = loam_frame_alloc(rig->frames, 3, NULL), single = loam_frame_alloc(rig->frames, 0, NULL);
+	const loam_pfn reserved = reserved_frame(rig);
 	struct loam_frames_stats before, after;
 	loam_pfn range;
 
@@ -585,10 +595,6 @@ TEST(F13_misuse_is_named_and_changes_nothing)
 	loam_frame_ref_inc(rig->frames, single);
 	CHECK_PANIC(loam_frame_free(rig->frames, single, 0), said("free of 0x%llx with 2 references", single));
 	CHECK_EQ(loam_frame_ref_dec(rig->frames, single), 2);
-	/* The metadata's own frames are reserved; they lie on top. */
-	reserved = (rig->ram >> LOAM_PAGE_SHIFT) + rig->npages - 1;
-	while (loam_frame_ref_get(rig->frames, reserved) == LOAM_FRAME_UNUSED)
-		reserved--;
 	CHECK_PANIC(loam_frame_free(rig->frames, reserved, 0),
 		    said("free of 0x%llx, which is reserved for good", reserved));
 	CHECK_EQ(loam_frame_ref_get(rig->frames, reserved), 1);
