@@ -23,14 +23,14 @@ static void describe(const struct loami_record *record, uintptr_t start, const s
 
 static void describe_large(const struct loam_heap *heap, loam_pfn head, struct loam_heap_object *object)
 {
-	const struct loam_slot *slot = loami_heap_slot(heap, head);
+	struct loam_slot *slot = loami_heap_slot(heap, head);
 
 	*object = (struct loam_heap_object){
 		.start = (uintptr_t)loami_heap_virt(heap, head),
-		.nbytes = (size_t)((const struct loami_large *)(const void *)slot->tail)->npages * LOAM_PAGE_SIZE,
+		.nbytes = (size_t)loami_load_acquire(&LOAMI_TAIL(struct loami_large, slot)->npages) * LOAM_PAGE_SIZE,
 		.class_name = "large",
-		.allocated_at = (const struct loam_call_site *)(uintptr_t)slot->next,
-		.sequence = slot->prev,
+		.allocated_at = (const struct loam_call_site *)(uintptr_t)loami_load_acquire(&slot->next),
+		.sequence = loami_load_acquire(&slot->prev),
 	};
 }
 
@@ -104,6 +104,24 @@ static enum loam_heap_place where_slab(const struct loam_heap *heap, uintptr_t a
 	return state >= LOAMI_LIVE ? LOAM_HEAP_LIVE : LOAM_HEAP_FREE;
 }
 
+/* As with slabs: what the slot says is believed only when the frame is still what it was after it was read. */
+static enum loam_heap_place where_large(const struct loam_heap *heap, loam_pfn head, struct loam_heap_object *object)
+{
+	uint8_t kind = loami_heap_kind(heap, head);
+
+	if (kind == LOAMI_KIND_LARGE || kind == LOAMI_KIND_IDLE)
+		describe_large(heap, head, object);
+	if (kind == LOAMI_KIND_IDLE)
+		object->freed_at = (const struct loam_call_site *)(uintptr_t)loami_load_acquire(
+			&LOAMI_TAIL(struct loami_large, loami_heap_slot(heap, head))->freed_at);
+	if (loami_heap_kind(heap, head) == kind && kind == LOAMI_KIND_LARGE)
+		return LOAM_HEAP_LIVE;
+	if (loami_heap_kind(heap, head) == kind && kind == LOAMI_KIND_IDLE)
+		return LOAM_HEAP_FREE;
+	*object = (struct loam_heap_object){0};
+	return LOAM_HEAP_INNER;
+}
+
 enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
 {
 	const void *at = (const void *)address;
@@ -137,13 +155,7 @@ enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t a
 		return LOAM_HEAP_INNER;
 	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
 		pfn--;
-	describe_large(heap, pfn, object);
-	if (loami_heap_kind(heap, pfn) != LOAMI_KIND_IDLE)
-		return LOAM_HEAP_LIVE;
-	object->freed_at =
-		(const struct loam_call_site *)(uintptr_t)LOAMI_TAIL(struct loami_large, loami_heap_slot(heap, pfn))
-			->freed_at;
-	return LOAM_HEAP_FREE;
+	return where_large(heap, pfn, object);
 }
 
 /* ---- walking -------------------------------------------------------------------------------------------------------------------------------- */
