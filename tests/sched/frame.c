@@ -272,6 +272,50 @@ TEST(F15_two_cpus_empty_a_third_that_goes_on)
 	SCENARIO(3, some_on_cpu_1_of_3, two_thieves, check_all_back, 1);
 }
 
+/* ---- claimed blocks: a machine large enough for them ------------------------------------------------------------------------------ */
+
+static void large(void *context)
+{
+	(void)context;
+	begin_with(20000, 2);
+}
+
+static void claim_against_drain(void *context, unsigned int i)
+{
+	loam_pfn pfn;
+
+	(void)context;
+	if (i == 0) {
+		loam_frame_drain(s.frames);
+		return;
+	}
+	pfn = take_one();
+	SCHED_CHECK(pfn != LOAM_PFN_NONE);
+	s.got[1] = take_one();
+	SCHED_CHECK(s.got[1] != LOAM_PFN_NONE && s.got[1] != pfn);
+	use(pfn);
+	use(s.got[1]);
+	loam_frame_free(s.frames, pfn, 0);
+}
+
+TEST(F15_a_block_is_claimed_beside_a_drain)
+{
+	SCENARIO(2, large, claim_against_drain, check_all_back, 2);
+}
+
+static void claim_against_claim(void *context, unsigned int i)
+{
+	(void)context;
+	s.got[i] = take_one();
+	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
+	use(s.got[i]);
+}
+
+TEST(F15_two_cpus_claim_a_block_each)
+{
+	SCENARIO(2, large, claim_against_claim, check_all_back, 3);
+}
+
 /* ---- CPUs go offline ------------------------------------------------------------------------------------------------------------- */
 
 /* CPU 2 runs nothing any more. */

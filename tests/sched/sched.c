@@ -10,6 +10,7 @@
 
 #include <base/lock.h>
 #include <host.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -465,6 +466,25 @@ static void run_threads(void)
 	host_hooks.on_relax = NULL;
 }
 
+static jmp_buf check_jump;
+
+static void on_panic_in_check(enum loam_fatal kind, const char *message)
+{
+	(void)kind;
+	fail_run(message);
+	longjmp(check_jump, 1);
+}
+
+static void check(void)
+{
+	void (*outer_panic)(enum loam_fatal, const char *) = host_hooks.on_panic;
+
+	host_hooks.on_panic = on_panic_in_check;
+	if (setjmp(check_jump) == 0 && !sched.test->check(sched.test->context))
+		fail_run("the check after the run does not hold");
+	host_hooks.on_panic = outer_panic;
+}
+
 /* The threads were left where they were; their machine goes as a whole. */
 static void abandon(void)
 {
@@ -506,9 +526,9 @@ static void run_once(void)
 		abandon();
 	} else if (!sched.result->failed) {
 		host_enter(sched.machine, 0);
-		if (test->check != NULL && !test->check(test->context))
-			fail_run("the check after the run does not hold");
-		else if (test->teardown != NULL)
+		if (test->check != NULL)
+			check();
+		if (!sched.result->failed && test->teardown != NULL)
 			test->teardown(test->context);
 		if (sched.machine == sched.bare)
 			host_leave();
