@@ -117,6 +117,7 @@ struct loam_heap {
 	uint64_t held_frames;          /* by init, for metadata */
 	uint64_t retired_allocs;       /* (r) of typed caches that were destroyed */
 	uint64_t retired_bytes;        /* (r) */
+	uint64_t suspect;              /* (a) head frame of a slab that counted more free places than it has; 0: none */
 	uint64_t secret;               /* of the canaries */
 	uint64_t sequence;             /* (a) of allocations, when tracking */
 	uint64_t peak;                 /* (a) */

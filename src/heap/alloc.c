@@ -25,7 +25,7 @@ static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, ui
 	if (BUSY_ENTER(cpu)) {
 		struct loami_entry *top = cpu->top[code] - 1;
 
-		if (LOAMI_LIKELY(*top->state < LOAMI_LIVE)) {
+		if (LOAMI_LIKELY(*top->state < LOAMI_FRESH)) {
 			*object = top->object;
 			loami_store_relaxed(top->state, (uint8_t)code);
 			loami_store_relaxed(&cpu->top[code], top);
@@ -163,8 +163,8 @@ static bool free_small(struct loam_heap *heap, void *object, uint8_t *state, uns
 	return true;
 }
 
-/* The state byte of a live small object that starts at @object; NULL: there is none. */
-static uint8_t *live_state(const struct loam_heap *heap, const void *object)
+/* The state byte of a live small object that starts at @object, and what it said: looked at once, for another free may be at it. NULL: there is none. */
+static uint8_t *live_state(const struct loam_heap *heap, const void *object, unsigned int *code)
 {
 	uint8_t *state;
 
@@ -172,12 +172,14 @@ static uint8_t *live_state(const struct loam_heap *heap, const void *object)
 	    (uintptr_t)object % LOAM_HEAP_MIN_ALIGN != 0)
 		return NULL;
 	state = loami_heap_state(heap, object);
-	return loami_load_relaxed(state) >= LOAMI_LIVE ? state : NULL;
+	*code = loami_load_relaxed(state);
+	return *code >= LOAMI_LIVE ? state : NULL;
 }
 
 static __attribute__((noinline)) void free_general(struct loam_heap *heap, void *object, const char *verb,
 						   const struct loam_call_site *site)
 {
+	unsigned int code;
 	uint8_t *state;
 
 	LOAMI_NOT_FROM_NMI();
@@ -188,8 +190,8 @@ static __attribute__((noinline)) void free_general(struct loam_heap *heap, void 
 			(void)loami_fetch_add_relaxed(&heap->bump_frees, 1);
 			return;
 		}
-		state = live_state(heap, object);
-		if (state && free_small(heap, object, state, loami_load_relaxed(state), site))
+		state = live_state(heap, object, &code);
+		if (state && free_small(heap, object, state, code, site))
 			return;
 		if (loami_heap_ready(heap) && loami_large_free(heap, object, site))
 			return;
@@ -201,12 +203,12 @@ static size_t size_of(struct loam_heap *heap, const void *object, const char *ve
 {
 	for (;;) {
 		size_t nbytes = loami_bump_size(heap, object);
-		uint8_t *state = live_state(heap, object);
+		unsigned int code;
 
 		if (nbytes != 0)
 			return nbytes;
-		if (state)
-			return loami_cache_of(heap, loami_load_relaxed(state))->usable;
+		if (live_state(heap, object, &code))
+			return loami_cache_of(heap, code)->usable;
 		nbytes = loami_heap_ready(heap) ? loami_large_size(heap, object) : 0;
 		if (nbytes != 0)
 			return nbytes;
@@ -311,19 +313,20 @@ void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_c
 
 static __attribute__((noinline)) void free_sized_slow(struct loam_heap *heap, void *object, size_t nbytes)
 {
+	unsigned int code;
 	uint8_t *state;
 	size_t usable;
 
 	if (!object)
 		return;
 	usable = size_of(heap, object, "sized free", NULL);
-	state = live_state(heap, object);
+	state = live_state(heap, object, &code);
 	if (state ? nbytes > LOAM_HEAP_SMALL_MAX ||
-			    loami_load_relaxed(state) != class_of(nbytes + (heap->hardened ? LOAMI_CANARY_NBYTES : 0))
+			    code != class_of(nbytes + (heap->hardened ? LOAMI_CANARY_NBYTES : 0))
 		  : nbytes > usable || (nbytes <= usable / 2 && !loami_bump_holds(heap, object)))
 		loami_misuse("loam: heap: sized free of 0x%lx (%s) with %zu bytes, but its place has %zu",
-			     (unsigned long)(uintptr_t)object,
-			     state ? loami_cache_of(heap, loami_load_relaxed(state))->name : "large", nbytes, usable);
+			     (unsigned long)(uintptr_t)object, state ? loami_cache_of(heap, code)->name : "large",
+			     nbytes, usable);
 	free_general(heap, object, "sized free", NULL);
 }
 
@@ -343,13 +346,14 @@ void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
 
 void *loam_heap_realloc(struct loam_heap *heap, void *object, size_t nbytes)
 {
+	unsigned int code;
 	size_t old;
 	void *moved;
 
 	if (!object)
 		return loam_heap_alloc(heap, nbytes);
 	old = size_of(heap, object, "realloc", NULL);
-	if (loami_bump_holds(heap, object) || live_state(heap, object)) {
+	if (loami_bump_holds(heap, object) || live_state(heap, object, &code)) {
 		/* Stay unless the place is too small or half of it would be idle. */
 		if (nbytes <= old && (nbytes > old / 2 || old <= 64 || loami_bump_holds(heap, object)))
 			return object;
@@ -420,14 +424,15 @@ static __attribute__((noinline)) void cache_free_slow(struct loam_heap_cache *ca
 						      const struct loam_call_site *site)
 {
 	struct loam_heap *heap = cache->heap;
+	unsigned int code;
 	uint8_t *state;
 
 	if (!object)
 		return;
-	state = live_state(heap, object);
-	if (state && loami_load_relaxed(state) != cache->code)
+	state = live_state(heap, object, &code);
+	if (state && code != cache->code)
 		loami_misuse("loam: heap: free of 0x%lx (%s) to cache %s", (unsigned long)(uintptr_t)object,
-			     loami_cache_of(heap, loami_load_relaxed(state))->name, cache->name);
+			     loami_cache_of(heap, code)->name, cache->name);
 	if (!state && loami_large_size(heap, object) != 0)
 		loami_misuse("loam: heap: free of large object 0x%lx to cache %s", (unsigned long)(uintptr_t)object,
 			     cache->name);

@@ -31,13 +31,14 @@ void *memset(void *at, int byte, size_t nbytes);
 #define LOAMI_REGION_NBYTES ((size_t)1 << LOAMI_REGION_SHIFT)
 #define LOAMI_REGION_FRAMES (LOAMI_REGION_NBYTES / LOAM_PAGE_SIZE)
 
-/* State codes. From LOAMI_LIVE on: a live object of the cache with that code. The order is used: below LOAMI_LIVE is not live. */
+/* State codes. From LOAMI_LIVE on: a live object of the cache with that code. The order is used: below LOAMI_FRESH it may be in a magazine, below LOAMI_LIVE it
+ * is not live. */
 enum {
 	LOAMI_NONE = 0,         /* no object starts here */
-	LOAMI_FRESH = 1,        /* a place in its slab, never handed out */
-	LOAMI_IN_SLAB = 2,      /* a place in its slab, freed before */
-	LOAMI_FRESH_CACHED = 3, /* in a magazine, never handed out */
-	LOAMI_CACHED = 4,       /* in a magazine, freed before */
+	LOAMI_FRESH_CACHED = 1, /* in a magazine, never handed out */
+	LOAMI_CACHED = 2,       /* in a magazine, freed before */
+	LOAMI_FRESH = 3,        /* a place in its slab, never handed out */
+	LOAMI_IN_SLAB = 4,      /* a place in its slab, freed before */
 	LOAMI_LIVE = 5
 };
 #define LOAMI_FIRST_TYPED (LOAMI_LIVE + LOAM_HEAP_SIZE_CLASSES)
@@ -303,6 +304,8 @@ void *loami_alloc_slow(struct loam_heap_cache *cache);
 void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *entry);
 /* Entries parked on @cpu for @code, by a racy look. */
 uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int cpu, const struct loam_heap_cache *cache);
+/* Say what a slab's count gave away, if anything did. Not pinned, nothing held. */
+void loami_heap_report(struct loam_heap *heap);
 /* Take note of the bytes in use now. */
 void loami_heap_sample_peak(struct loam_heap *heap);
 

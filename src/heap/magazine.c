@@ -327,7 +327,7 @@ static enum outcome shared_take(struct loam_heap_cache *cache, struct loami_entr
 				outcome = TWICE;
 		*out = magazine->entry[0];
 		if (outcome != TWICE)
-			outcome = loami_load_relaxed(out->state) < LOAMI_LIVE ? GOT : TWICE;
+			outcome = loami_load_relaxed(out->state) < LOAMI_FRESH ? GOT : TWICE;
 	}
 	if (outcome == GOT)
 		cache->shared_allocs++;
@@ -375,6 +375,7 @@ void *loami_alloc_slow(struct loam_heap_cache *cache)
 		}
 		if (outcome == TWICE)
 			twice(cache, entry.object);
+		loami_heap_report(cache->heap);
 		status = loami_slab_create(cache);
 		if (status == LOAM_OK) {
 			loami_heap_sample_peak(cache->heap);
@@ -404,6 +405,7 @@ void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *en
 	loam_port_unpin(pin);
 	if (bad)
 		twice(cache, bad);
+	loami_heap_report(cache->heap);
 }
 
 uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int index, const struct loam_heap_cache *cache)

@@ -94,6 +94,43 @@ enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 	return LOAM_OK;
 }
 
+/* An object that two CPUs freed at once may have gone back to its slab and into a magazine: it is counted free and is not. @n places too many were counted. */
+static void suspect(struct loam_heap_cache *cache, loam_pfn first, unsigned int n)
+{
+	cache->nfree -= n;
+	loami_store_relaxed(&cache->heap->suspect, first);
+}
+
+void loami_heap_report(struct loam_heap *heap)
+{
+	loam_pfn first = loami_load_relaxed(&heap->suspect);
+
+	if (LOAMI_LIKELY(first == 0))
+		return;
+	loami_store_relaxed(&heap->suspect, 0);
+	loami_misuse("loam: heap: an object of the slab at 0x%lx was freed twice at once, by two CPUs or an interrupt",
+		     (unsigned long)(uintptr_t)loami_heap_virt(heap, first));
+}
+
+/* A slab is about to go: are all its places really free? */
+static bool all_free(struct loam_heap_cache *cache, loam_pfn first, struct loami_slab *slab)
+{
+	const uint8_t *states = loami_heap_state(cache->heap, loami_heap_virt(cache->heap, first));
+	size_t step = cache->nbytes >> LOAMI_GRANULE_SHIFT;
+	unsigned int nfree = 0;
+
+	for (unsigned int i = 0; i < slab->nslots; i++) {
+		uint8_t state = loami_load_relaxed(&states[i * step]);
+
+		nfree += state == LOAMI_FRESH || state == LOAMI_IN_SLAB;
+	}
+	if (LOAMI_LIKELY(nfree == slab->nslots))
+		return true;
+	suspect(cache, first, slab->nslots - nfree);
+	slab->nfree = (uint16_t)nfree;
+	return false;
+}
+
 static void destroy_locked(struct loam_heap_cache *cache, loam_pfn first)
 {
 	struct loam_heap *heap = cache->heap;
@@ -128,7 +165,7 @@ static size_t take_from(struct loam_heap_cache *cache, loam_pfn first, struct lo
 	size_t step = cache->nbytes >> LOAMI_GRANULE_SHIFT, got = 0;
 	unsigned int i = slab->cursor;
 
-	for (; got < n && got < slab->nfree; i++) {
+	for (; got < n && got < slab->nfree && i < slab->nslots; i++) {
 		uint8_t *state = &states[i * step];
 		uint8_t was = loami_load_relaxed(state);
 
@@ -139,6 +176,10 @@ static size_t take_from(struct loam_heap_cache *cache, loam_pfn first, struct lo
 	}
 	slab->cursor = (uint16_t)i;
 	slab->nfree = (uint16_t)(slab->nfree - got);
+	if (LOAMI_UNLIKELY(i == slab->nslots && slab->nfree != 0)) {
+		suspect(cache, first, slab->nfree);
+		slab->nfree = 0;
+	}
 	return got;
 }
 
@@ -185,7 +226,7 @@ bool loami_slab_put(struct loam_heap_cache *cache, const struct loami_entry *ent
 	if (slab->nfree++ == 0)
 		loami_list_push(heap, &cache->partial, first);
 	cache->nfree++;
-	if (slab->nfree == slab->nslots) {
+	if (slab->nfree == slab->nslots && all_free(cache, first, slab)) {
 		loami_list_remove(heap, &cache->partial, first);
 		loami_list_push(heap, &cache->empty, first);
 		cache->nempty++;

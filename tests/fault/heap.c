@@ -211,6 +211,101 @@ TEST(H2_interrupts_around_large_objects_nested_twice)
 	scene_end(&scene);
 }
 
+/* ---- one object freed twice at the same instant ---------------------------------------------------------------------------------------- */
+
+struct double_free {
+	struct loam_heap *heap;
+	void *object;
+};
+
+static void free_it(void *context)
+{
+	struct double_free *twice = context;
+
+	loam_heap_free(twice->heap, twice->object);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	while (*a != '\0' && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+static void want_again(struct loam_heap *heap)
+{
+	for (unsigned int i = 0; i < 100; i++)
+		(void)loam_heap_alloc(heap, 40);
+}
+
+/* An interrupt at point @nth of a free frees the same object. Return: false when there was no such point. */
+static bool free_at_once(struct double_free *twice, uint64_t nth, unsigned int *at_the_call, unsigned int *later)
+{
+	const char *volatile text = NULL;
+	char double_text[128], twice_text[128], slab_text[128];
+	bool cancelled;
+
+	twice->object = loam_heap_alloc(twice->heap, 40);
+	CHECK(twice->object != NULL);
+	(void)loami_format(double_text, sizeof(double_text), "loam: heap: double free of 0x%lx (size-48)",
+			   HEX(twice->object));
+	(void)loami_format(twice_text, sizeof(twice_text),
+			   "loam: heap: 0x%lx (size-48) was freed twice at once, by two CPUs or an interrupt",
+			   HEX(twice->object));
+	(void)loami_format(
+		slab_text, sizeof(slab_text),
+		"loam: heap: an object of the slab at 0x%lx was freed twice at once, by two CPUs or an interrupt",
+		HEX(twice->object) & ~4095ul);
+	host_interrupt_at(nth, free_it, twice);
+	TAP_PANICS(loam_heap_free(twice->heap, twice->object), text);
+	cancelled = host_interrupt_cancel();
+	if (text) {
+		CHECK(same_text(text, double_text));
+		(*at_the_call)++;
+	} else if (!cancelled) {
+		/* Both believed it live: found out when it is wanted again. */
+		TAP_PANICS(want_again(twice->heap), text);
+		CHECK(text != NULL && (same_text(text, twice_text) || same_text(text, slab_text)));
+		(*later)++;
+	}
+	return !cancelled;
+}
+
+static void free_twice(bool hardened, unsigned int *at_the_call, unsigned int *later)
+{
+	struct loam_heap_config config = {.ncpus = 1, .hardened = hardened};
+	uint64_t nth = 1;
+
+	*at_the_call = *later = 0;
+	for (bool more = true; more; nth++) {
+		struct heap_rig rig = heap_rig_make_with(1024, &config);
+		struct double_free twice = {.heap = rig.heap};
+
+		loam_heap_free(rig.heap, loam_heap_alloc(rig.heap, 40));
+		more = free_at_once(&twice, nth, at_the_call, later);
+		rig_destroy(rig.rig);
+	}
+}
+
+TEST(H6_an_object_freed_twice_at_once_is_named_at_the_call_or_when_it_is_wanted_again)
+{
+	unsigned int at_the_call, later;
+
+	free_twice(false, &at_the_call, &later);
+	CHECK(at_the_call > 0 && later > 0);
+}
+
+TEST(H6_an_object_freed_twice_at_once_is_named_at_the_call_when_hardened)
+{
+	unsigned int at_the_call, later;
+
+	free_twice(true, &at_the_call, &later);
+	CHECK(at_the_call > 5);
+	CHECK_EQ(later, 0);
+}
+
 /* ---- memory that is not to be had ----------------------------------------------------------------------------------------------------- */
 
 /* Everything the heap does, taking NULL for an answer. At the end nothing is left behind. */
