@@ -28,7 +28,9 @@ void inspect_begin_smp(bool track, unsigned int ncpus)
 	CHECK_OK(loam_tlb_init(&tlb, &tlb_config, tlb_metadata, sizeof(tlb_metadata)));
 	loam_tlb_cpu_online(&tlb);
 	vm_config.frames = heap_config.frames = inspect_rig->frames;
+	tap_log_capture(); /* it says where the arena is */
 	CHECK_OK(loam_vmalloc_init(&vm, &vm_config));
+	(void)tap_log_end();
 	CHECK_OK(loam_heap_init(&heap, &heap_config, NULL, 0));
 	whole = (struct loam_system){.map = &inspect_rig->map,
 				     .frames = inspect_rig->frames,
