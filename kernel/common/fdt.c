@@ -1,6 +1,5 @@
 /* kernel/common/fdt.c: a small reader of flattened device trees (Devicetree Specification 0.4, chapter 5). */
 #include "fdt.h"
-#include "kernel.h"
 
 #define MAGIC 0xd00dfeedU
 #define HEADER_NBYTES 40U
@@ -54,6 +53,13 @@ static const char *text_at(const struct fdt *fdt, uint32_t at, uint32_t end, uin
 		return (const char *)fdt->bytes + at;
 	}
 	return NULL;
+}
+
+static bool same(const char *a, const char *b)
+{
+	for (; *a != '\0' && *a == *b; a++)
+		b++;
+	return *a == *b;
 }
 
 /* Behind a property whose token stands at @at. Return: 0 when it does not fit. */
@@ -120,7 +126,7 @@ const uint8_t *fdt_property(const struct fdt *fdt, const struct fdt_node *node, 
 			const char *own = fits(offset, 1, fdt->strings_end - fdt->strings)
 						  ? text_at(fdt, fdt->strings + offset, fdt->strings_end, &after)
 						  : NULL;
-			if (own != NULL && strcmp(own, name) == 0) {
+			if (own != NULL && same(own, name)) {
 				*nbytes = word(fdt, at + 4);
 				return fdt->bytes + at + 12;
 			}
