@@ -17,14 +17,39 @@ static enum loam_status map_or_undo(struct loam_vm *vm, const struct loam_area *
 	return status;
 }
 
+/* Small areas need no chain on their way in: their frames fit in an array, and one call maps all of them or none. LOAM_ERR_BUSY: not that easily. */
+static enum loam_status allocate_small(struct loam_vm *vm, const struct loami_vm_request *request, size_t align,
+				       bool uninitialized, struct loam_area *area)
+{
+	struct loam_frame_opts opts = {.purpose = LOAM_PURPOSE_KERNEL, .uninitialized = uninitialized};
+	size_t lead = (request->flags & LOAMI_VM_STACK) != 0 ? 1 : 0;
+	loam_pfn run[LOAMI_VM_RUN];
+	size_t n = loami_run_take(vm, request->npages, &opts, run);
+
+	if (n == request->npages && loam_arena_reserve(&vm->arena, request->npages + lead, align, area) == LOAM_OK) {
+		if (loam_paging_map_frames(vm->config.tree, area->start + (lead << LOAM_PAGE_SHIFT), run, n,
+					   &loami_vm_mapping) == LOAM_OK) {
+			loami_vm_start(vm, area, request);
+			return LOAM_OK;
+		}
+		loami_vm_undo(vm, area, area->start, 0, request->flags, NULL);
+	}
+	if (n > 0)
+		loam_frame_free_batch(vm->config.frames, run, n);
+	return LOAM_ERR_BUSY;
+}
+
 enum loam_status loami_vm_allocate(struct loam_vm *vm, const struct loami_vm_request *request, size_t align,
 				   bool uninitialized, struct loam_area *area)
 {
 	size_t lead = (request->flags & LOAMI_VM_STACK) != 0 ? 1 : 0;
 	struct loam_vmalloc_chain chain;
-	enum loam_status status =
-		loami_chain_take(vm, request->npages, uninitialized, (request->flags & LOAMI_VM_HUGE) != 0, &chain);
+	enum loam_status status;
 
+	if (request->npages <= LOAMI_VM_RUN && allocate_small(vm, request, align, uninitialized, area) == LOAM_OK)
+		return LOAM_OK;
+	/* Large, or something was short: with purges, in pieces. */
+	status = loami_chain_take(vm, request->npages, uninitialized, (request->flags & LOAMI_VM_HUGE) != 0, &chain);
 	if (status == LOAM_OK) {
 		status = loami_vm_reserve(vm, request->npages + lead, align, area);
 		if (status != LOAM_OK)

@@ -10,13 +10,11 @@ void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *cha
 {
 	struct loam_slot *slot = loam_frame_slot(frames, pfn);
 
-	slot->next = LOAM_FRAME_LINK_NONE;
+	slot->next = chain->first;
 	slot->tail[0] = (uint8_t)order;
 	if (chain->first == LOAM_PFN_NONE)
-		chain->first = pfn;
-	else
-		loam_frame_slot(frames, chain->last)->next = pfn;
-	chain->last = pfn;
+		chain->last = pfn;
+	chain->first = pfn;
 	chain->npages += (size_t)1 << order;
 }
 
@@ -25,7 +23,7 @@ unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn)
 	return loam_frame_slot(frames, pfn)->tail[0];
 }
 
-loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain)
+loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, unsigned int *order)
 {
 	loam_pfn pfn = chain->first;
 	struct loam_slot *slot;
@@ -33,10 +31,9 @@ loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *
 	if (pfn == LOAM_PFN_NONE)
 		return pfn;
 	slot = loam_frame_slot(frames, pfn);
+	*order = slot->tail[0];
 	chain->first = slot->next;
-	chain->npages -= (size_t)1 << slot->tail[0];
-	if (chain->first == LOAM_PFN_NONE)
-		chain->last = LOAM_PFN_NONE;
+	chain->npages -= (size_t)1 << *order;
 	return pfn;
 }
 
@@ -57,12 +54,10 @@ void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *cha
 size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain)
 {
 	loam_pfn run[LOAMI_VM_RUN];
+	unsigned int order;
 	size_t n = 0, npages = 0;
 
-	while (chain->first != LOAM_PFN_NONE) {
-		unsigned int order = loami_chain_order(frames, chain->first);
-		loam_pfn pfn = loami_chain_pop(frames, chain);
-
+	for (loam_pfn pfn; (pfn = loami_chain_pop(frames, chain, &order)) != LOAM_PFN_NONE;) {
 		npages += (size_t)1 << order;
 		if (order > 0) {
 			loam_frame_free(frames, pfn, order);
@@ -80,31 +75,38 @@ size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *c
 	return npages;
 }
 
-/* Up to @npages more; what can be had without waiting. */
+size_t loami_run_take(struct loam_vm *vm, size_t n, const struct loam_frame_opts *opts, loam_pfn *run)
+{
+	if (LOAMI_FAIL(LOAMI_FAIL_FRAME))
+		return 0;
+	return loam_frame_alloc_batch(vm->config.frames, n, opts, run);
+}
+
+/* Up to @npages in all; what can be had without waiting. Blocks come before single frames. */
 static void take_what_there_is(struct loam_vm *vm, size_t npages, const struct loam_frame_opts *opts, bool huge,
 			       struct loam_vmalloc_chain *chain)
 {
 	struct loam_frames *frames = vm->config.frames;
+	struct loam_vmalloc_chain singles = LOAMI_CHAIN_EMPTY;
 	loam_pfn run[LOAMI_VM_RUN];
 
-	while (huge && chain->npages % LOAM_BLOCK_FRAMES == 0 && npages - chain->npages >= LOAM_BLOCK_FRAMES) {
+	while (huge && npages - chain->npages >= LOAM_BLOCK_FRAMES) {
 		loam_pfn pfn = loam_frame_alloc(frames, LOAM_BLOCK_ORDER, opts);
 
 		if (pfn == LOAM_PFN_NONE)
 			break;
 		loami_chain_push(frames, chain, pfn, LOAM_BLOCK_ORDER);
 	}
-	while (chain->npages < npages) {
-		size_t n = npages - chain->npages < LOAMI_VM_RUN ? npages - chain->npages : LOAMI_VM_RUN;
+	while (chain->npages + singles.npages < npages) {
+		size_t n = npages - chain->npages - singles.npages;
 
-		if (LOAMI_FAIL(LOAMI_FAIL_FRAME))
-			return;
-		n = loam_frame_alloc_batch(frames, n, opts, run);
+		n = loami_run_take(vm, n < LOAMI_VM_RUN ? n : LOAMI_VM_RUN, opts, run);
 		if (n == 0)
-			return;
+			break;
 		for (size_t i = 0; i < n; i++)
-			loami_chain_push(frames, chain, run[i], 0);
+			loami_chain_push(frames, &singles, run[i], 0);
 	}
+	loami_chain_join(frames, chain, &singles);
 }
 
 enum loam_status loami_chain_take(struct loam_vm *vm, size_t npages, bool uninitialized, bool huge,

@@ -4,7 +4,7 @@
  */
 #include "vmalloc.h"
 
-static const struct loam_mapping memory_mapping = {
+const struct loam_mapping loami_vm_mapping = {
 	.prot = LOAM_PROT_READ | LOAM_PROT_WRITE | LOAM_PROT_GLOBAL,
 	.cache = LOAM_CACHE_WRITE_BACK,
 	.largest_leaf = 12,
@@ -13,7 +13,7 @@ static const struct loam_mapping memory_mapping = {
 enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain, size_t *mapped)
 {
 	struct loam_frames *frames = vm->config.frames;
-	struct loam_mapping block_mapping = memory_mapping;
+	struct loam_mapping block_mapping = loami_vm_mapping;
 
 	block_mapping.largest_leaf = 21;
 	*mapped = 0;
@@ -21,18 +21,18 @@ enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loa
 		struct loam_vmalloc_chain before = *chain;
 		loam_pfn run[LOAMI_VM_RUN];
 		enum loam_status status;
+		unsigned int order = 0;
 		size_t n = 0;
 
-		if (loami_chain_order(frames, chain->first) > 0) {
-			loam_pfn pfn = loami_chain_pop(frames, chain);
-
+		run[n] = loami_chain_pop(frames, chain, &order);
+		if (order > 0) {
 			n = LOAM_BLOCK_FRAMES;
-			status = loam_paging_map(vm->config.tree, va, loam_frame_address(pfn), n, &block_mapping);
+			status = loam_paging_map(vm->config.tree, va, loam_frame_address(run[0]), n, &block_mapping);
 		} else {
-			while (n < LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE &&
-			       loami_chain_order(frames, chain->first) == 0)
-				run[n++] = loami_chain_pop(frames, chain);
-			status = loam_paging_map_frames(vm->config.tree, va, run, n, &memory_mapping);
+			/* Blocks come first, so only single frames follow. */
+			for (n = 1; n < LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE; n++)
+				run[n] = loami_chain_pop(frames, chain, &order);
+			status = loam_paging_map_frames(vm->config.tree, va, run, n, &loami_vm_mapping);
 		}
 		if (status != LOAM_OK) {
 			*chain = before; /* popping left the links as they were */

@@ -71,7 +71,10 @@ LOAM_NODISCARD enum loam_status loami_vm_ensure(struct loam_vm *vm);
 /* @order 0 or LOAM_BLOCK_ORDER is remembered in the slot's tail. */
 void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn, unsigned int order);
 unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn);
-loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
+/* The first, or LOAM_PFN_NONE; links stay as they were, so a copy of @chain taken before still holds it. */
+loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, unsigned int *order);
+/* Up to @n <= LOAMI_VM_RUN single frames, without a chain. */
+size_t loami_run_take(struct loam_vm *vm, size_t n, const struct loam_frame_opts *opts, loam_pfn *run);
 void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more);
 /* Every frame back to the frame layer. Return: pages. */
 size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
@@ -80,6 +83,7 @@ LOAM_NODISCARD enum loam_status loami_chain_take(struct loam_vm *vm, size_t npag
 						 struct loam_vmalloc_chain *chain);
 
 /* ---- map.c: entries ---- */
+extern const struct loam_mapping loami_vm_mapping; /* of memory */
 /* Map a chain's frames at @va. Failure: nothing is mapped that was not, unless *@mapped > 0: so many pages from @va on are; the chain holds the rest. */
 LOAM_NODISCARD enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain,
 						   size_t *mapped);
