@@ -134,36 +134,102 @@ struct loam_heap {
 	struct loam_call_site vm_owner; /* its address marks vmalloc areas that are this heap's */
 };
 
-/* ---- setting up ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------------------------------------------ */
 
-/* Before init the heap serves from a block of the caller's, e.g. 64 KiB of BSS: pointers from it stay valid for ever, freeing them is recognised and does nothing. */
+/**
+ * loam_heap_bump_init() - serve from a block of memory until the heap is set up.
+ * @heap: all zero.   @block, @nbytes: e.g. 64 KiB of BSS; it stays the heap's for ever.
+ *
+ * Pointers from it stay valid after loam_heap_init(); freeing them is recognised and gives nothing back.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_ALREADY: not the first call on @heap; LOAM_ERR_INVALID: less than 64 bytes.
+ * Context: one CPU, early boot.
+ */
 LOAM_NODISCARD enum loam_status loam_heap_bump_init(struct loam_heap *heap, void *block, size_t nbytes);
+
+/* Bytes of metadata loam_heap_init() takes from its caller: for its CPUs. 0 for an impossible configuration. The frame layer need not be set up yet. */
 size_t loam_heap_metadata_size(const struct loam_heap_config *config);
-/* Over frames. LOAM_ERR_ALREADY the second time. */
+
+/**
+ * loam_heap_init() - set a heap up over frames.
+ * @heap: all zero, or set up by loam_heap_bump_init().   @config: not kept.
+ * @metadata, @nbytes: metadata_size() bytes, or NULL and 0: then that is taken from @config->frames too. What depends on the size of memory (a byte a frame, 8
+ * bytes per 64 KiB) always is.
+ *
+ * Registers a shrinker with @config->frames. A failure leaves nothing behind and may be tried again.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_ALREADY the second time; LOAM_ERR_INVALID, LOAM_ERR_CPU; LOAM_ERR_NO_METADATA; LOAM_ERR_NO_MEMORY: no frames at all.
+ * Context: task.
+ */
 LOAM_NODISCARD enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_config *config,
 					       void *metadata, size_t nbytes);
-/* Over one block of memory, which becomes its RAM: for a kernel without a frame layer, or a test. One CPU count as given. */
+
+/**
+ * loam_heap_init_block() - set a heap up over one block of memory, which becomes its RAM: for a kernel without a frame layer, or a test.
+ * @block, @nbytes: any alignment; what it holds is lost. About 200 KiB is the least that works.   @ncpus: as in struct loam_heap_config.
+ * Return:  as loam_heap_init(); LOAM_ERR_NO_METADATA: the block is too small.
+ * Context: task.
+ */
 LOAM_NODISCARD enum loam_status loam_heap_init_block(struct loam_heap *heap, void *block, size_t nbytes,
 						     unsigned int ncpus, bool track);
 
-/* ---- objects ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- objects ------------------------------------------------------------------------------------------------------------------------
+ *
+ * Common to all of these. Context: task, interrupt; large objects that need a vmalloc area: task. Locks: none on a hit; else the cache's, pages, the frame layer's; none is held when
+ * frames are taken that shrinkers may have to free. An interrupt may land anywhere inside and use the heap.
+ *
+ * What frees or measures an object panics by name, with nothing changed, on a pointer that is no live object of @heap: docs/theory/heap.md lists the texts.
+ */
 
-/* Return: @nbytes (0 counts as 1) of memory aligned to 16, or NULL; loam_heap_last_failure() says why. Context: task, interrupt. */
+/**
+ * loam_heap_alloc() - memory for an object.
+ * @nbytes: 0 counts as 1.
+ *
+ * The memory is aligned to 16 and to nothing more; its contents are undefined. Up to LOAM_HEAP_SMALL_MAX it is a place of a size class, above that a run of frames in the direct map, or a
+ * vmalloc area where no run is to be had.
+ *
+ * Return: the object, or NULL; loam_heap_last_failure() says why.
+ * Cost:   O(1) and no atomic instruction on a hit of the CPU's cache.
+ */
 void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes);
+/* The same, with @nbytes of zeros. */
 void *loam_heap_alloc_zeroed(struct loam_heap *heap, size_t nbytes);
-void *loam_heap_alloc_array(struct loam_heap *heap, size_t count,
-			    size_t nbytes); /* zeroed; NULL when the product overflows */
+/* @count * @nbytes of zeros; NULL when the product overflows. */
+void *loam_heap_alloc_array(struct loam_heap *heap, size_t count, size_t nbytes);
+/* Aligned to @align, any power of two; NULL when it is none. Not to be given to loam_heap_free_sized(). */
 void *loam_heap_alloc_aligned(struct loam_heap *heap, size_t nbytes, size_t align);
+
+/**
+ * loam_heap_alloc_status() - the same, with the reason.
+ * @align: a power of two, or 0 for 16.
+ * Return: LOAM_OK and *@object; LOAM_ERR_NO_MEMORY, LOAM_ERR_NO_METADATA, LOAM_ERR_TOO_LARGE, LOAM_ERR_ALIGNMENT, LOAM_ERR_NOT_READY, and *@object NULL.
+ */
+LOAM_NODISCARD enum loam_status loam_heap_alloc_status(struct loam_heap *heap, size_t nbytes, size_t align,
+						       void **object);
+/* Why the last allocation of this heap failed, on any CPU; LOAM_OK: none has. */
+enum loam_status loam_heap_last_failure(const struct loam_heap *heap);
+
+/* Give an object back. NULL is nothing. Objects of typed caches may be given here too. */
 void loam_heap_free(struct loam_heap *heap, void *object);
-/* Like free, and checks that @nbytes belongs to the same size class. */
+/* The same; panics when an object of @nbytes would be of another size. */
 void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes);
-/* NULL object: alloc. On failure NULL, and the object is as it was. */
+
+/**
+ * loam_heap_realloc() - another size for an object.
+ * Stays where it is when its place fits and would not be half idle; runs of frames shrink in place, and grow where the frames behind them are free.
+ * Return: the object, or NULL and the object is as it was. NULL for @object: as loam_heap_alloc().
+ */
 void *loam_heap_realloc(struct loam_heap *heap, void *object, size_t nbytes);
-/* Bytes that may be used at @object, at least what was asked for. Panics as free does on what is no live object. */
+/* Bytes that may be used at @object: at least what was asked for. 0 for NULL. */
 size_t loam_heap_usable_size(struct loam_heap *heap, const void *object);
-/* @n objects of one size. Return: how many there are in @out. free_bulk takes objects of any sizes. */
+
+/* @n objects of one size into @out. Return: how many there are. free_bulk takes objects of any sizes. */
 size_t loam_heap_alloc_bulk(struct loam_heap *heap, size_t nbytes, size_t n, void **out);
 void loam_heap_free_bulk(struct loam_heap *heap, void *const *objects, size_t n);
+
+/* The same with the caller's place, kept when the heap tracks: #define kmalloc(n) loam_heap_alloc_at(&kernel_heap, (n), LOAM_HERE). */
+void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site);
+void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site);
 
 /**
  * loam_heap_class() - the class of a size, at compile time where the size is a constant. For loam_heap_alloc_class().
@@ -189,40 +255,53 @@ static inline void *loam_heap_alloc_inline(struct loam_heap *heap, size_t nbytes
 	return loam_heap_alloc(heap, nbytes);
 }
 
-/* The same with the caller's place, kept when the heap tracks: #define kmalloc(n) loam_heap_alloc_at(&kernel_heap, (n), LOAM_HERE). */
-void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site);
-void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site);
+/* ---- typed caches -------------------------------------------------------------------------------------------------------------------- */
 
-LOAM_NODISCARD enum loam_status loam_heap_alloc_status(struct loam_heap *heap, size_t nbytes, size_t align,
-						       void **object);
-enum loam_status loam_heap_last_failure(const struct loam_heap *heap);
-
-/* ---- typed caches ------------------------------------------------------------------------------------------------------------------------------ */
-
+/**
+ * struct loam_cache_config - a cache for objects of one type. It shares no frame with any other.
+ * @name: copied, up to 31 characters.   @nbytes: of an object, 1 .. LOAM_HEAP_SMALL_MAX.   @align: a power of two up to a page; 0: 16.
+ * @construct: called once per place when its slab is made, not at each allocation: an object is to come back as it was constructed. It must not use the cache. May be NULL.
+ */
 struct loam_cache_config {
-	const char *name; /* copied, up to 31 characters */
-	size_t nbytes;    /* of an object, 1 .. LOAM_HEAP_SMALL_MAX */
-	size_t align;     /* power of two up to a page; 0: 16 */
-	void (*construct)(
-		void *object,
-		void *context); /* once per object when its slab is made, not at each allocation; may be NULL */
+	const char *name;
+	size_t nbytes;
+	size_t align;
+	void (*construct)(void *object, void *context);
 	void *context;
 };
+
+/**
+ * loam_heap_cache_create() - make a typed cache.
+ * Return:  LOAM_OK and *@cache; LOAM_ERR_NOT_READY, LOAM_ERR_INVALID (no name), LOAM_ERR_ZERO_SIZE, LOAM_ERR_TOO_LARGE, LOAM_ERR_ALIGNMENT, LOAM_ERR_NO_METADATA; LOAM_ERR_LIMIT:
+ *	    there are LOAM_HEAP_CACHES_MAX.
+ * Context: task, interrupt.  Locks: registry, pages.
+ */
 LOAM_NODISCARD enum loam_status loam_heap_cache_create(struct loam_heap *heap, const struct loam_cache_config *config,
 						       struct loam_heap_cache **cache);
-/* LOAM_ERR_IN_USE while objects live; names how many, and where they were allocated when the heap tracks. */
+/**
+ * loam_heap_cache_destroy() - end a cache that nobody uses any more, on any CPU.
+ * Return:  LOAM_OK; LOAM_ERR_INVALID: no cache of @heap; LOAM_ERR_IN_USE: objects live. Says on the console how many, and names some, with call sites when the heap tracks.
+ * Context: task. Waits for CPUs that are giving memory back just now.
+ */
 LOAM_NODISCARD enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_heap_cache *cache);
+/* As loam_heap_alloc() and loam_heap_free(). Free panics on an object that is not this cache's. */
 void *loam_heap_cache_alloc(struct loam_heap_cache *cache);
 void loam_heap_cache_free(struct loam_heap_cache *cache, void *object);
 void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site);
 void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site);
 
-/* ---- upkeep and accounting ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- upkeep and accounting --------------------------------------------------------------------------------------------------------------- */
 
-/* Empty slabs back to frames, all CPUs' caches included where they can be reached. Return: bytes given back. Registered as a shrinker of @frames by init. */
+/**
+ * loam_heap_trim() - give back what is idle: this CPU's caches, the depots, empty slabs, idle runs.
+ * Other CPUs are asked for theirs, which they give at their next refill or overflow; call it there to have it at once. It is the heap's shrinker.
+ * Return:  bytes given back to the frame layer.
+ * Context: task, interrupt.  Locks: the caches', pages, the frame layer's, one after the other.
+ */
 size_t loam_heap_trim(struct loam_heap *heap);
 /* The same with every CPU's caches, for a machine at rest: no other CPU is inside the heap, e.g. before an audit. Context: task. */
 size_t loam_heap_drain(struct loam_heap *heap);
+/* A CPU begins or ends to use the heap. Offline gives everything parked there back; call it on any CPU once @cpu runs no more code. LOAM_ERR_CPU, LOAM_ERR_NOT_READY. */
 LOAM_NODISCARD enum loam_status loam_heap_cpu_online(struct loam_heap *heap, unsigned int cpu);
 LOAM_NODISCARD enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu);
 
@@ -231,14 +310,15 @@ struct loam_heap_stats {
 	uint64_t allocated_bytes; /* ever, in usable sizes */
 	uint64_t freed_bytes;
 	uint64_t used_bytes;
-	uint64_t peak_bytes; /* of used_bytes; at least what was sampled at refills */
+	uint64_t peak_bytes; /* of used_bytes, as sampled when slabs and large objects are made and figures are read */
 	uint64_t allocations;
 	uint64_t frees;
 	uint64_t total_bytes; /* memory the heap holds; total = used + free */
 	uint64_t free_bytes;
-	uintptr_t end; /* highest address it holds, exclusive */
+	uintptr_t end; /* past the highest address it ever held */
 };
 void loam_heap_read_stats(const struct loam_heap *heap, struct loam_heap_stats *stats);
+
 /* One size class or typed cache. @index counts from 0; LOAM_ERR_NOT_FOUND past the last. */
 struct loam_heap_class_stats {
 	const char *name; /* "size-64", or the typed cache's */
@@ -267,11 +347,18 @@ struct loam_heap_object {
 	const struct loam_call_site *freed_at;
 	uint64_t sequence; /* of the allocation, when tracking; else 0 */
 };
+/* @object, which may be NULL, is filled in for LIVE, FREE and BUMP. Takes no lock, never faults; the answer may be stale. Context: any. */
 enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t address,
 				       struct loam_heap_object *object);
-/* Told of each live object; used by leak reports. Return: how many. @visit must not call the heap. */
+/* Told of each live object in the direct map (those in vmalloc areas are vmalloc's to tell). @visit must not call the heap. Return: how many. Context: task, interrupt. */
 typedef void (*loam_heap_visit_fn)(void *context, const struct loam_heap_object *object);
 size_t loam_heap_walk(struct loam_heap *heap, loam_heap_visit_fn visit, void *context);
+
+/**
+ * loam_heap_check() - every invariant of docs/theory/heap.md. The heap must be at rest.
+ * Return:  LOAM_OK; LOAM_ERR_INVALID after saying on the console what is wrong; LOAM_ERR_NOT_READY.
+ * Context: task.  Cost: a look at every frame for each cache.
+ */
 LOAM_NODISCARD enum loam_status loam_heap_check(struct loam_heap *heap);
 
 #ifdef __cplusplus
