@@ -81,7 +81,7 @@ enum loam_status loam_vmalloc_status(struct loam_vm *vm, size_t nbytes, const st
 {
 	static const struct loam_vmalloc_opts defaults;
 	struct loami_vm_request request;
-	struct loam_area area;
+	struct loam_area area = {0};
 	enum loam_status status;
 	size_t align;
 	bool huge;

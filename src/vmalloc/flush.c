@@ -323,20 +323,19 @@ enum loam_status loam_vmalloc_purge(struct loam_vm *vm)
 bool loami_vm_purge_for_memory(struct loam_vm *vm)
 {
 	loam_tlb_generation generation;
-	size_t given = 0;
+	bool any = start_all(vm, &generation);
 
-	if (start_all(vm, &generation)) {
-		/* A silent CPU has been named on the console; what waits for it stays where it is. */
-		if (loam_tlb_wait(vm->config.tlb, generation) == LOAM_ERR_CONTEXT)
-			given = 0;
+	if (any) {
+		enum loam_status status = loam_tlb_wait(vm->config.tlb, generation);
+
+		(void)status; /* a silent CPU has been named on the console; what waits for it stays where it is */
 		(void)loami_vm_reap(vm, true);
-		given = 1;
 	}
 	if (loami_load_acquire(&vm->busy) != 0) {
 		await_others(vm);
-		given = 1;
+		any = true;
 	}
-	return given > 0;
+	return any;
 }
 
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)

@@ -152,6 +152,6 @@ bool loami_vm_purge_for_memory(struct loam_vm *vm);
 
 /* ---- stack.c ---- */
 /* Free the cached stacks of a CPU: they wait for a flush then. */
-void loami_vm_drain_stacks(struct loam_vm *vm, unsigned int cpu);
+void loami_vm_drain_stacks(struct loam_vm *vm, unsigned int number);
 
 #endif
