@@ -166,7 +166,7 @@ LOAM_NODISCARD enum loam_status loam_heap_init(struct loam_heap *heap, const str
 
 /**
  * loam_heap_init_block() - set a heap up over one block of memory, which becomes its RAM: for a kernel without a frame layer, or a test.
- * @block, @nbytes: any alignment; what it holds is lost. About 200 KiB is the least that works.   @ncpus: as in struct loam_heap_config.
+ * @block, @nbytes: any alignment; what it holds is lost. 72 KiB is the least that works for one CPU, about 30 KiB more for each further one.   @ncpus: as in struct loam_heap_config.
  * Return:  as loam_heap_init(); LOAM_ERR_NO_METADATA: the block is too small.
  * Context: task.
  */

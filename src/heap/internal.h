@@ -292,9 +292,9 @@ void loami_slabs_trim(struct loam_heap_cache *cache, unsigned int keep);
 
 /* ---- magazine.c ---------------------------------------------------------------------------------------------------------------- */
 
-void loami_cpu_init(struct loam_heap *heap, unsigned int cpu);
-/* What CPU @cpu has parked for every cache, back to slabs. The caller is that CPU and it is busy, or that CPU runs nothing. */
-void loami_cpu_flush(struct loam_heap *heap, unsigned int cpu);
+void loami_cpu_init(struct loam_heap *heap, unsigned int index);
+/* What CPU @index has parked for every cache, back to slabs. The caller is that CPU and it is busy, or that CPU runs nothing. */
+void loami_cpu_flush(struct loam_heap *heap, unsigned int index);
 /* The same for one cache. */
 void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu);
 void loami_depot_flush(struct loam_heap_cache *cache);
@@ -302,8 +302,8 @@ void loami_depot_flush(struct loam_heap_cache *cache);
 void *loami_alloc_slow(struct loam_heap_cache *cache);
 /* Give back an object whose state this CPU has just changed from live to CACHED. */
 void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *entry);
-/* Entries parked on @cpu for @code, by a racy look. */
-uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int cpu, const struct loam_heap_cache *cache);
+/* Objects of a cache that are parked on CPU @index, by a racy look. */
+uint64_t loami_cpu_cached(const struct loam_heap *heap, unsigned int index, const struct loam_heap_cache *cache);
 /* Say what a slab's count gave away, if anything did. Not pinned, nothing held. */
 void loami_heap_report(struct loam_heap *heap);
 /* Take note of the bytes in use now. */

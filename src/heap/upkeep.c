@@ -175,9 +175,8 @@ void loami_heap_sample_peak(struct loam_heap *heap)
 	raise_peak(heap, sum_up(heap).used + loami_load_relaxed(&heap->large_bytes));
 }
 
-void loam_heap_read_stats(const struct loam_heap *self, struct loam_heap_stats *stats)
+static void read_all(struct loam_heap *heap, struct loam_heap_stats *stats)
 {
-	struct loam_heap *heap = (struct loam_heap *)(uintptr_t)self;
 	uint64_t bump = heap->bump_next - heap->bump_start, frames;
 	struct sums sums = {0};
 	unsigned long irq;
@@ -207,10 +206,8 @@ void loam_heap_read_stats(const struct loam_heap *self, struct loam_heap_stats *
 	stats->peak_bytes = loami_load_relaxed(&heap->peak);
 }
 
-enum loam_status loam_heap_read_class_stats(const struct loam_heap *self, size_t index,
-					    struct loam_heap_class_stats *stats)
+static enum loam_status read_one(struct loam_heap *heap, size_t index, struct loam_heap_class_stats *stats)
 {
-	struct loam_heap *heap = (struct loam_heap *)(uintptr_t)self;
 	uint64_t allocs;
 
 	if (!loami_heap_ready(heap))
@@ -224,4 +221,16 @@ enum loam_status loam_heap_read_class_stats(const struct loam_heap *self, size_t
 		return LOAM_OK;
 	}
 	return LOAM_ERR_NOT_FOUND;
+}
+
+/* Reading takes the locks, which lie in the heap. */
+void loam_heap_read_stats(const struct loam_heap *heap, struct loam_heap_stats *stats)
+{
+	read_all((struct loam_heap *)(uintptr_t)heap, stats);
+}
+
+enum loam_status loam_heap_read_class_stats(const struct loam_heap *heap, size_t index,
+					    struct loam_heap_class_stats *stats)
+{
+	return read_one((struct loam_heap *)(uintptr_t)heap, index, stats);
 }
