@@ -2,7 +2,7 @@
 #
 #   make run          boot the reference kernel in QEMU: a tour, then a shell on a terminal   ARCH CPUS MEM ACCEL
 #   make run ARCH=host    the same on the machine in a process
-#   make test         everything that can fail: host tests, the kernel's in QEMU, lint
+#   make test         everything that can fail: host tests, sanitizers, the kernels in QEMU, lint
 #   make conformance  which rows of the specification are shown by tests
 #   make bench        timings beside their references, table and build/bench.json             LAYER
 #   make lint         layers, names, symbols, headers, formatting, static analysis
@@ -10,7 +10,7 @@
 #   make format       put the sources in order with clang-format
 #   make clean        remove build/
 #
-# ARCH=x86_64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame
+#   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame
 export ARCH CPUS MEM ACCEL LAYER
 
 .PHONY: help run test conformance bench lint docs format clean
