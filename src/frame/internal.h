@@ -479,8 +479,7 @@ static inline bool loami_cpu_enter(struct loami_frame_cpu *cpu)
 }
 static inline void loami_cpu_leave(struct loami_frame_cpu *cpu)
 {
-	loami_compiler_barrier();
-	__atomic_store_n(&cpu->busy, 0, __ATOMIC_RELEASE);
+	loami_store_release(&cpu->busy, 0);
 }
 static inline void loami_cpu_count(struct loami_frame_cpu *cpu, uint64_t n)
 {
