@@ -34,8 +34,16 @@ static inline void loami_busy_leave(uint8_t *busy)
 	__atomic_store_n(busy, 0, __ATOMIC_RELAXED);
 }
 
-/* A counter that one CPU writes and others read: one plain add, which nothing can tear. The thread sanitizer is shown two atomic halves. */
+/* A counter that one CPU writes and others read: one plain add, in one instruction where memory can be added to, which nothing can tear. The thread sanitizer is
+ * shown two atomic halves. */
 #if defined(__SANITIZE_THREAD__) || defined(LOAM_POINTS)
+#define LOAMI_COUNT_IN_STEPS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LOAMI_COUNT_IN_STEPS 1
+#endif
+#endif
+#ifdef LOAMI_COUNT_IN_STEPS
 #define loami_count(counter, n) loami_store_relaxed((counter), loami_load_relaxed(counter) + (n))
 #else
 #define loami_count(counter, n) ((void)(*(counter) += (n)))
