@@ -73,7 +73,7 @@ static __attribute__((noinline)) void free_slow(struct loam_frames *frames, loam
 
 /* The swap back of a frame that was checked a moment ago. The default profile needs no atomic here: what the check read is this caller's own, unless two frees
  * race within these few instructions. Then the frame is parked twice under one generation, of which only one can be claimed: nobody gets it who should not,
- * and what is left over is noticed as stale, or by the bitmap, or by the claim (docs/why/030-free-without-a-swap.md). */
+ * and what is left over is noticed as stale, or by the bitmap, or by the claim (docs/why/031-free-without-a-swap.md). */
 static inline bool swap_back(struct loam_slot *slot, uint64_t word)
 {
 #if LOAM_CHECKS >= LOAM_CHECKS_DEBUG
