@@ -22,7 +22,7 @@ struct machine {
 	struct loam_frames frames;
 	struct buddy buddy;
 	bool is_buddy;
-	uint64_t n; /* frames it has */
+	uint64_t n;      /* frames it has */
 	uint32_t *held;  /* pfns */
 	loam_pfn *batch; /* the same, as free_batch() takes them */
 	uint32_t *held_buddy;
@@ -36,7 +36,8 @@ static const struct loam_frame_opts plain = {.uninitialized = true};
 
 static void machine_make(struct machine *machine, uint64_t gib, unsigned int ncpus)
 {
-	struct loam_region region = {.base = (loam_paddr)4 << 30, .nbytes = gib << 30, .type = LOAM_REGION_USABLE}, storage[4];
+	struct loam_region region = {.base = (loam_paddr)4 << 30, .nbytes = gib << 30, .type = LOAM_REGION_USABLE},
+			   storage[4];
 	struct loam_memmap map;
 	struct loam_frames_config config = {.map = &map, .ncpus = ncpus};
 
@@ -44,7 +45,8 @@ static void machine_make(struct machine *machine, uint64_t gib, unsigned int ncp
 	if (loam_memmap_init(&map, &region, 1, storage, 4, 0, NULL, NULL) != LOAM_OK)
 		abort();
 	machine->metadata = loam_frames_metadata_size(&config);
-	if (loam_frames_init(&machine->frames, &config, reference_memory(machine->metadata), machine->metadata) != LOAM_OK)
+	if (loam_frames_init(&machine->frames, &config, reference_memory(machine->metadata), machine->metadata) !=
+	    LOAM_OK)
 		abort();
 	machine->n = gib * GIB_FRAMES;
 	machine->held = reference_memory(machine->n * sizeof(uint32_t));
@@ -273,19 +275,45 @@ static void small(struct machine *ours, struct machine *theirs)
 {
 	machine_make(ours, 1, 2);
 	machine_make_buddy(theirs, 1);
-	bench_case(&(struct bench_case){.name = "order 0, hot pair", .run = pair, .context = ours, .reference = "classic buddy",
-					.reference_run = buddy_pair, .reference_context = theirs, .at_most = 12, .ratio_at_most = 1});
-	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair", .run = burst, .context = ours, .reference = "classic buddy",
-					.reference_run = buddy_burst, .reference_context = theirs, .at_most = 16});
-	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair, two CPUs on one GiB", .run = two_cpus, .context = ours,
-					.reference = "classic buddy", .reference_run = two_cpus, .reference_context = theirs,
-					.n = 1 << 21, .at_most = 20});
+	bench_case(&(struct bench_case){.name = "order 0, hot pair",
+					.run = pair,
+					.context = ours,
+					.reference = "classic buddy",
+					.reference_run = buddy_pair,
+					.reference_context = theirs,
+					.at_most = 12,
+					.ratio_at_most = 1});
+	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair",
+					.run = burst,
+					.context = ours,
+					.reference = "classic buddy",
+					.reference_run = buddy_burst,
+					.reference_context = theirs,
+					.at_most = 16});
+	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair, two CPUs on one GiB",
+					.run = two_cpus,
+					.context = ours,
+					.reference = "classic buddy",
+					.reference_run = two_cpus,
+					.reference_context = theirs,
+					.n = 1 << 21,
+					.at_most = 20});
 	ours->order = theirs->order = 9;
-	bench_case(&(struct bench_case){.name = "order 9, hot pair", .run = pair, .context = ours, .reference = "classic buddy",
-					.reference_run = buddy_pair, .reference_context = theirs, .at_most = 20});
+	bench_case(&(struct bench_case){.name = "order 9, hot pair",
+					.run = pair,
+					.context = ours,
+					.reference = "classic buddy",
+					.reference_run = buddy_pair,
+					.reference_context = theirs,
+					.at_most = 20});
 	ours->order = theirs->order = 3;
-	bench_case(&(struct bench_case){.name = "order 3, burst of 64, pair", .run = burst, .context = ours, .reference = "classic buddy",
-					.reference_run = buddy_burst, .reference_context = theirs, .at_most = 20});
+	bench_case(&(struct bench_case){.name = "order 3, burst of 64, pair",
+					.run = burst,
+					.context = ours,
+					.reference = "classic buddy",
+					.reference_run = buddy_burst,
+					.reference_context = theirs,
+					.at_most = 20});
 }
 
 static void large(struct machine *ours, struct machine *theirs)
@@ -294,24 +322,49 @@ static void large(struct machine *ours, struct machine *theirs)
 
 	machine_make(ours, 8, 2);
 	machine_make_buddy(theirs, 8);
-	bench_case(&(struct bench_case){.name = "order 0, take all of 8 GiB", .run = take_all, .context = ours, .after = clean_up,
-					.reference = "classic buddy", .reference_run = buddy_take_all, .reference_context = theirs,
-					.reference_after = buddy_clean_up, .n = n, .at_most = 8});
-	bench_case(&(struct bench_case){.name = "order 0, give all of 8 GiB back in order", .run = give_all, .context = ours,
-					.before = prepare_full, .reference = "classic buddy", .reference_run = buddy_give_all,
-					.reference_context = theirs, .reference_before = buddy_prepare_full, .n = n, .at_most = 9.5});
-	bench_case(&(struct bench_case){.name = "order 0, batch free in random order, 8 GiB", .run = give_batch, .context = ours,
-					.before = prepare_shuffled, .reference = "classic buddy, one by one",
-					.reference_run = buddy_give_all, .reference_context = theirs,
-					.reference_before = buddy_prepare_shuffled, .n = n, .rounds = 5, .at_most = 20});
+	bench_case(&(struct bench_case){.name = "order 0, take all of 8 GiB",
+					.run = take_all,
+					.context = ours,
+					.after = clean_up,
+					.reference = "classic buddy",
+					.reference_run = buddy_take_all,
+					.reference_context = theirs,
+					.reference_after = buddy_clean_up,
+					.n = n,
+					.at_most = 8});
+	bench_case(&(struct bench_case){.name = "order 0, give all of 8 GiB back in order",
+					.run = give_all,
+					.context = ours,
+					.before = prepare_full,
+					.reference = "classic buddy",
+					.reference_run = buddy_give_all,
+					.reference_context = theirs,
+					.reference_before = buddy_prepare_full,
+					.n = n,
+					.at_most = 9.5});
+	bench_case(&(struct bench_case){.name = "order 0, batch free in random order, 8 GiB",
+					.run = give_batch,
+					.context = ours,
+					.before = prepare_shuffled,
+					.reference = "classic buddy, one by one",
+					.reference_run = buddy_give_all,
+					.reference_context = theirs,
+					.reference_before = buddy_prepare_shuffled,
+					.n = n,
+					.rounds = 5,
+					.at_most = 20});
 	prepare_shuffled(ours);
 	buddy_prepare_shuffled(theirs);
-	bench_case(&(struct bench_case){.name = "order 0, free one and allocate one, 8 GiB full", .run = churn, .context = ours,
-					.reference = "classic buddy", .reference_run = buddy_churn, .reference_context = theirs,
+	bench_case(&(struct bench_case){.name = "order 0, free one and allocate one, 8 GiB full",
+					.run = churn,
+					.context = ours,
+					.reference = "classic buddy",
+					.reference_run = buddy_churn,
+					.reference_context = theirs,
 					.at_most = 100});
 	give_all(ours, 0);
-	bench_figure(&(struct bench_figure){.name = "metadata", .unit = "B/frame", .value = (double)ours->metadata / (double)n,
-					    .at_most = 64.2});
+	bench_figure(&(struct bench_figure){
+		.name = "metadata", .unit = "B/frame", .value = (double)ours->metadata / (double)n, .at_most = 64.2});
 }
 
 int main(int argc, char **argv)

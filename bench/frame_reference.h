@@ -18,7 +18,8 @@
 static void *reference_memory(size_t nbytes)
 {
 	size_t large = (size_t)2 << 20;
-	char *memory = mmap(NULL, nbytes + large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *memory =
+		mmap(NULL, nbytes + large, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		abort();
