@@ -97,7 +97,7 @@ static void by_hand(void *context, uint64_t n)
 	static loam_pfn waiting[DELAY];
 	static uint64_t at;
 	struct loam_frame_opts opts = {.uninitialized = !b.zero};
-	loam_pfn pfns[512];
+	loam_pfn pfns[512] = {0};
 
 	(void)context;
 	for (uint64_t i = 0; i < n; i++) {
@@ -169,7 +169,7 @@ static int compare(const void *a, const void *c)
 /* Every single vfree of many, batches and their flushes and what is given back in passing included. */
 static void bench_worst(void)
 {
-	enum { N = 100000 };
+	enum { N = 100000, MEDIAN = N / 2, RARE = N - N / 1000 };
 	static uint64_t ns[N];
 	struct loam_vmalloc_opts opts = {.uninitialized = true};
 
@@ -186,9 +186,9 @@ static void bench_worst(void)
 	}
 	qsort(ns, N, sizeof(ns[0]), compare);
 	bench_figure(&(struct bench_figure){
-		.name = "a single vfree of 16 pages, median", .unit = "ns", .value = (double)ns[N / 2]});
+		.name = "a single vfree of 16 pages, median", .unit = "ns", .value = (double)ns[MEDIAN]});
 	bench_figure(&(struct bench_figure){
-		.name = "a single vfree of 16 pages, p99.9", .unit = "ns", .value = (double)ns[N - N / 1000]});
+		.name = "a single vfree of 16 pages, p99.9", .unit = "ns", .value = (double)ns[RARE]});
 	bench_figure(&(struct bench_figure){
 		.name = "a single vfree of 16 pages, maximum", .unit = "ns", .value = (double)ns[N - 1]});
 }

@@ -21,9 +21,6 @@ void loami_area_start(const struct loam_arena *arena, struct loami_span *span, u
 {
 	(void)loami_area_describe(arena, span, loami_load_relaxed(&span->where), index, area);
 	area->npages = npages;
-	loami_store_release(&area->record->sequence, 0);
-	loami_store_release(&area->record->flags, 0);
-	loami_store_release(&area->record->owner, 0);
 	if (loami_span_is_extent(span))
 		loami_store_release(&span->npages, npages);
 	loami_store_release(loami_state(span, index), (uint8_t)(slack_of(area, npages) | LOAMI_AREA_LIVE));
@@ -71,6 +68,7 @@ void loami_extent_release(struct loam_arena *arena, struct loami_span *span)
 	unsigned long irq = loami_lock_irq(&arena->lock);
 	uint64_t first = loami_span_first(span->where);
 
+	loami_record_clear(&span->records[0]);
 	loami_store_release(&span->own_state[0], LOAMI_AREA_FREE);
 	loami_radix_fill(arena, first, span->ngranules, 0);
 	loami_extent_give(arena, first, span->ngranules);

@@ -198,6 +198,14 @@ static inline uint8_t loami_area_describe(const struct loam_arena *arena, struct
 	return state;
 }
 
+/* The record of a free place is ready for the next range. Cleared here and not when the place is taken: giving back goes through many, whose lines are fetched ahead. */
+static inline void loami_record_clear(struct loam_area_record *record)
+{
+	loami_store_release(&record->sequence, 0);
+	loami_store_release(&record->flags, 0);
+	loami_store_release(&record->owner, 0);
+}
+
 /* An entry of a batch: a span and a place in it. */
 static inline uint64_t loami_entry(const struct loami_span *span, unsigned int index)
 {

@@ -225,8 +225,15 @@ void loam_arena_release_sealed(struct loam_arena *arena, struct loam_arena_batch
 		const uint64_t *entries = frame_entries(arena, pfn);
 
 		for (uint64_t i = 0; i < slot->prev; i++) {
-			if (i + AHEAD < slot->prev)
-				__builtin_prefetch(loami_entry_span(entries[i + AHEAD]), 1);
+			if (i + 2 * AHEAD < slot->prev) {
+				__builtin_prefetch(loami_entry_span(entries[i + 2 * AHEAD]), 1);
+				__builtin_prefetch(loami_entry_span(entries[i + 2 * AHEAD])->state, 1);
+			}
+			if (i + AHEAD < slot->prev) {
+				const struct loami_span *next = loami_entry_span(entries[i + AHEAD]);
+
+				__builtin_prefetch(&next->records[loami_entry_index(entries[i + AHEAD])], 1);
+			}
 			release_one(&release, loami_entry_span(entries[i]), loami_entry_index(entries[i]));
 		}
 		unlock_cpu(&release);

@@ -109,6 +109,8 @@ static uint64_t check_span(const struct loam_arena *arena, uint64_t g, struct lo
 			broken(sums, "slab at granule %lu: place %u has state %u and free bit %u", (unsigned long)g, i,
 			       loami_load_relaxed(loami_state(span, i)) & LOAMI_AREA_STATE,
 			       (unsigned int)(span->free >> i & 1));
+		if (is_free && loami_load_relaxed(&span->records[i].sequence) != 0)
+			broken(sums, "slab at granule %lu: place %u is free and has a record", (unsigned long)g, i);
 		count_state(arena, span, i, sums);
 		sums->free_slot_pages += is_free ? slot : 0;
 	}

@@ -220,6 +220,7 @@ void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, un
 	uint64_t before = span->free;
 
 	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
+	loami_record_clear(&span->records[index]);
 	loami_store_release(&span->state[index], LOAMI_AREA_FREE);
 	span->free = before | UINT64_C(1) << index;
 	cpu->free_slot_pages += loami_span_slot(span->where);
