@@ -9,7 +9,7 @@
  *   tells, after the swap, and the swap is undone. All the caller of such a double free can do is to make a free of that other range fail for this moment.
  * 4 Where the state is: in the slab, or in the extent's span; not in the record, whose line is not needed to claim and publish.
  */
-#include "arena.h"
+#include "find.h"
 
 static uint8_t slack_of(const struct loam_area *area, size_t npages)
 {

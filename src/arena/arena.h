@@ -297,9 +297,6 @@ LOAM_NODISCARD enum loam_status loami_extent_reserve(struct loam_arena *arena, s
 						     struct loam_area *area);
 /* The extent behind a dirty or claimed range is free. No lock held. */
 void loami_extent_release(struct loam_arena *arena, struct loami_span *span);
-/* Where @address is, and in which state; OUT_OF_RANGE, NOT_FOUND. */
-LOAM_NODISCARD enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address,
-						struct loam_area *area, uint8_t *state);
 /* Whether all that @area says is still so: the same span for the same run, the place in the same state. */
 bool loami_area_unchanged(const struct loam_arena *arena, const struct loam_area *area, uint8_t state);
 /* Batches. close: what is in the CPU's current frame joins the rest of its open batch. chain: an entry for which there is no frame. */

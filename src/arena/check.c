@@ -1,5 +1,5 @@
 /* arena/check.c: every invariant of the arena, for tests and audits. The arena is at rest: nobody else uses it. Linear in its granules in use. */
-#include "arena.h"
+#include "find.h"
 
 #include "base/print.h"
 

@@ -10,61 +10,7 @@
  *   describes another run.
  * 4 In order of addresses: loam_arena_next() steps from run to run over the same words. A free run, and address space without tables, is one step.
  */
-#include "arena.h"
-
-enum found { FOUND, BEHIND, CHANGED };
-
-/* Where in @span? BEHIND: in the rest behind its last place. CHANGED: look again. */
-static inline enum found find_in(const struct loam_arena *arena, struct loami_span *span, uint64_t page,
-				 struct loam_area *area, uint8_t *state)
-{
-	uint32_t version = loami_load_acquire(&span->version);
-	uint64_t where = loami_load_acquire(&span->where);
-	uint64_t in = page - (loami_span_first(where) << arena->shift);
-	uint64_t index = 0;
-	bool covered;
-
-	if (LOAMI_UNLIKELY(loami_span_is_extent(span))) {
-		covered = in < (uint64_t)loami_load_acquire(&span->ngranules) << arena->shift;
-	} else {
-		index = in * loami_load_acquire(&span->reciprocal) >> LOAMI_RECIPROCAL_SHIFT;
-		covered = index < loami_span_nslots(where);
-	}
-	if (LOAMI_LIKELY(covered))
-		*state = loami_area_describe(arena, span, where, (unsigned int)index, area);
-	area->version = version;
-	if (LOAMI_UNLIKELY(loami_load_acquire(&span->version) != version || (version & 1) != 0))
-		return CHANGED;
-	return covered ? FOUND : BEHIND;
-}
-
-enum loam_status loami_area_find(const struct loam_arena *arena, uintptr_t address, struct loam_area *area,
-				 uint8_t *state)
-{
-	uint64_t page, g;
-
-	*state = LOAMI_AREA_FREE;
-	if (LOAMI_UNLIKELY(address < arena->start || address >= arena->end))
-		return LOAM_ERR_OUT_OF_RANGE;
-	page = (uint64_t)(address - arena->base) >> LOAM_PAGE_SHIFT;
-	g = page >> arena->shift;
-	if (LOAMI_UNLIKELY(g < arena->first || g >= arena->limit))
-		return LOAM_ERR_NOT_FOUND;
-	for (;;) {
-		uint64_t word = loami_radix_get(arena, g);
-		struct loami_span *span = (struct loami_span *)(uintptr_t)(word & ~(uint64_t)LOAMI_WORD_TAG);
-		enum found found;
-
-		if (LOAMI_UNLIKELY((word & LOAMI_WORD_TAG) != LOAMI_WORD_SPAN))
-			return LOAM_ERR_NOT_FOUND;
-		__builtin_prefetch(span->state, 1); /* both lines of a slab at once; whoever claims writes the second */
-		found = find_in(arena, span, page, area, state);
-		if (LOAMI_LIKELY(found == FOUND))
-			return LOAM_OK;
-		if (found == BEHIND && loami_radix_get(arena, g) == word)
-			return LOAM_ERR_NOT_FOUND;
-	}
-}
+#include "find.h"
 
 bool loami_area_unchanged(const struct loam_arena *arena, const struct loam_area *area, uint8_t state)
 {
