@@ -53,7 +53,8 @@ static void make(struct held *h, uint64_t *random)
 	} else if (dice == 6) {
 		status = loam_vstack_alloc(&fix.vm, h->nbytes, NULL, &h->handle);
 		h->kind = STACK;
-		h->base = (char *)h->handle - h->npages * PAGE;
+		h->base = (char *)((uintptr_t)h->handle -
+				   h->npages * PAGE); /* NULL when it failed: no pointer arithmetic */
 	} else if (dice == 7) {
 		h->npages = 1 + rig_random(random) % 16;
 		h->nbytes = h->npages * PAGE;
@@ -66,7 +67,7 @@ static void make(struct held *h, uint64_t *random)
 		h->npages = (offset + h->nbytes + PAGE - 1) / PAGE;
 		status = loam_vmap_phys(&fix.vm, 0xfd000000 + offset, h->nbytes, LOAM_CACHE_UNCACHED, NULL, &h->handle);
 		h->kind = DEVICE;
-		h->base = (char *)h->handle - offset;
+		h->base = (char *)((uintptr_t)h->handle - offset);
 	}
 	if (status != LOAM_OK) {
 		CHECK(status == LOAM_ERR_NO_MEMORY || status == LOAM_ERR_NO_RANGE);
