@@ -145,7 +145,10 @@ static struct loami_span *take_any(struct loam_arena *arena, unsigned int number
 	struct loami_span *span = NULL;
 	unsigned long irq = loami_lock_irq(&cpu->lock);
 
-	for (; size_class < LOAMI_ARENA_CLASSES && span == NULL; size_class++)
+	/* Not so large a place that its state cannot say how little of it is used. */
+	for (; size_class < LOAMI_ARENA_CLASSES && span == NULL &&
+	       loami_class_pages(size_class) - arena->guard - npages <= LOAMI_AREA_SLACK_MAX;
+	     size_class++)
 		if (cpu->partial[size_class] != NULL)
 			span = take_locked(cpu, size_class, npages, index);
 	loami_unlock_irq(&cpu->lock, irq);

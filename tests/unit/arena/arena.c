@@ -407,3 +407,32 @@ TEST(V5_metadata_comes_in_single_frames_up_to_the_largest_arena)
 	}
 	rig_destroy(rig);
 }
+
+/* A place has room for 63 pages it does not use; what is taken from another class in need must not be larger. */
+TEST(V5_a_place_far_too_large_is_not_handed_out_under_a_wrong_length)
+{
+	struct rig *rig = arena_rig((size_t)64 << 30, false);
+	struct loam_area large = reserve(255, 0), area, found;
+	struct loam_arena_stats stats;
+	uintptr_t starts[64];
+	size_t n = 0;
+
+	for (loam_arena_read_stats(&arena, &stats); stats.free_extents > 0 && n < 64;
+	     loam_arena_read_stats(&arena, &stats)) {
+		CHECK_OK(loam_arena_reserve(&arena, stats.largest_free - 1, 0, &area));
+		starts[n++] = area.start;
+	}
+	if (loam_arena_reserve(&arena, 1, 0, &area) == LOAM_OK) {
+		CHECK_OK(loam_arena_lookup(&arena, area.start, &found, NULL));
+		CHECK_EQ(found.npages, 1);
+		give(area.start);
+	}
+	CHECK_OK(loam_arena_reserve(&arena, 200, 0, &area));
+	CHECK_OK(loam_arena_lookup(&arena, area.start, &found, NULL));
+	CHECK_EQ(found.npages, 200);
+	give(area.start);
+	while (n > 0)
+		give(starts[--n]);
+	give(large.start);
+	arena_rig_end(rig);
+}
