@@ -117,12 +117,14 @@ void *loam_vmalloc(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_
 }
 
 /* Claim and clear. */
-static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area, struct loam_vmalloc_chain *chain)
+static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area, struct loam_vmalloc_chain *chain,
+		      uint32_t *flags)
 {
 	struct loam_area_record record;
 
 	if (!loami_vm_is_ready(vm) || !loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, area, &record))
 		return false;
+	*flags = record.flags;
 	*chain = LOAMI_CHAIN_EMPTY;
 	loami_vm_unmap(vm, area, area->start, area->npages, record.flags, chain);
 	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);
@@ -134,11 +136,12 @@ bool loam_vfree(struct loam_vm *vm, void *address)
 {
 	struct loam_vmalloc_chain chain;
 	struct loam_area area;
+	uint32_t flags;
 
 	LOAMI_NOT_FROM_NMI();
 	if (address == NULL)
 		return true;
-	if (!take_down(vm, address, &area, &chain))
+	if (!take_down(vm, address, &area, &chain, &flags))
 		return false;
 	loami_vm_publish(vm, &area, &chain);
 	loami_vm_reap_some(vm);
@@ -150,15 +153,18 @@ bool loam_vfree_now(struct loam_vm *vm, void *address)
 	struct loam_tlb_range range = {.start = (uintptr_t)address, .stride_shift = LOAM_PAGE_SHIFT};
 	struct loam_vmalloc_chain chain;
 	struct loam_area area;
+	uint32_t flags;
 
 	LOAMI_TASK_ONLY();
 	if (address == NULL)
 		return true;
-	if (!take_down(vm, address, &area, &chain))
+	if (!take_down(vm, address, &area, &chain, &flags))
 		return false;
 	range.npages = area.npages;
 	(void)loami_fetch_add_relaxed(&vm->flushes, 1);
-	if (loam_tlb_wait(vm->config.tlb, loam_tlb_flush_start(vm->config.tlb, &range, 1)) != LOAM_OK) {
+	/* What was cut off a longer area may wait for its flush elsewhere, but its addresses are free from here on: then all of it. */
+	if (loam_tlb_wait(vm->config.tlb, loam_tlb_flush_start(vm->config.tlb, &range,
+							       (flags & LOAMI_VM_SHRUNK) != 0 ? 0 : 1)) != LOAM_OK) {
 		loami_vm_publish(vm, &area, &chain);
 		return true;
 	}

@@ -44,13 +44,15 @@ static void take_loose(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam
 struct ranges {
 	struct loam_tlb_range range[LOAMI_VM_RANGES];
 	size_t n;
+	bool all; /* an area was longer than it says: frames cut off it may wait on another CPU, so the rest of it is not flushed yet */
 };
 
 static void add_range(void *context, uintptr_t start, size_t npages, const struct loam_area_record *record)
 {
 	struct ranges *ranges = context;
 
-	(void)record;
+	if ((record->flags & LOAMI_VM_SHRUNK) != 0)
+		ranges->all = true;
 	ranges->range[ranges->n++] =
 		(struct loam_tlb_range){.start = start, .npages = npages, .stride_shift = LOAM_PAGE_SHIFT};
 }
@@ -64,9 +66,10 @@ static loam_tlb_generation start_flush(struct loam_vm *vm, const struct loam_vma
 	if (tables)
 		return loam_tlb_flush_tables(vm->config.tlb);
 	ranges.n = 0;
+	ranges.all = false;
 	if (sealed->areas.nareas <= LOAMI_VM_RANGES && sealed->loose.npages == 0)
 		loam_arena_batch_each(&vm->arena, &sealed->areas, add_range, &ranges);
-	return loam_tlb_flush_start(vm->config.tlb, ranges.range, ranges.n);
+	return loam_tlb_flush_start(vm->config.tlb, ranges.range, ranges.all ? 0 : ranges.n);
 }
 
 /* A batch whose flush has been started goes into the ring. */

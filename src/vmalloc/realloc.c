@@ -1,7 +1,7 @@
 /* vmalloc/realloc.c: another size for an area.
  *
- * 1 Shrink in place: the frames cut off wait for a flush without an area of their own (flush.c, loose); their addresses stay with the area. A cut inside a 2 MiB
- *   block is rounded up to its end.
+ * 1 Shrink in place: the frames cut off wait for a flush without an area of their own (flush.c, loose); their addresses stay with the area, which is flushed as long
+ *   as it was when it goes. A cut inside a 2 MiB block is rounded up to its end, one in a slab's place to what its state can say.
  * 2 Grow in place, where the range has room behind the area and has not been longer before: then nobody can hold old translations of the addresses it grows into.
  * 3 Move: the same frames are mapped at a new range too, new ones behind them; then the old entries are cleared and the old range is published without
  *   frames. A stale translation of the old address leads to a frame that still has the same owner.
@@ -35,12 +35,15 @@ static enum loam_status shrink(struct loam_vm *vm, struct loam_area *area, const
 		    entry.leaf_shift > LOAM_PAGE_SHIFT)
 			npages = (size_t)loami_align_up(npages, LOAM_BLOCK_FRAMES);
 	}
-	if (npages < before) {
-		loami_vm_unmap(vm, area, area->start + (npages << LOAM_PAGE_SHIFT), before - npages, flags, &chain);
-		status = loam_arena_resize(&vm->arena, area, npages);
-		if (status != LOAM_OK)
+	/* A place of a slab can say no less than its capacity less some pages: as near to that as it goes. */
+	while (npages < before && (status = loam_arena_resize(&vm->arena, area, npages)) != LOAM_OK) {
+		if (status != LOAM_ERR_NO_RANGE)
 			loami_corrupt("loam: vmalloc: the area at 0x%lx cannot shrink: %s", (unsigned long)area->start,
 				      loam_status_name(status));
+		npages++;
+	}
+	if (npages < before) {
+		loami_vm_unmap(vm, area, area->start + (npages << LOAM_PAGE_SHIFT), before - npages, flags, &chain);
 		loami_vm_publish_loose(vm, &chain);
 		loami_vm_uncount(vm, before - npages);
 		flags |= LOAMI_VM_SHRUNK;

@@ -300,3 +300,22 @@ TEST(huge_areas_use_large_leaves_where_they_can)
 	CHECK(loam_vfree(&fix.vm, loam_vmalloc(&fix.vm, 1, &opts)));
 	vm_end();
 }
+
+/* In a large arena small areas are places of up to 256 pages, whose length can be cut by 63 only. */
+TEST(realloc_shrinks_a_large_place_as_far_as_it_can)
+{
+	void *at;
+
+	vm_begin(4096, (size_t)64 << 30);
+	at = vm_alloc(200 * PAGE);
+	fill(at, 200);
+	CHECK_OK(loam_vrealloc(&fix.vm, at, PAGE, NULL, &at));
+	see(at, 1, 1);
+	CHECK_EQ(vm_stats().live_pages, 207 - 63);
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK_OK(loam_vrealloc(&fix.vm, at, 250 * PAGE, NULL, &at));
+	see(at, 1, 1);
+	CHECK_EQ(vm_stats().live_pages, 250);
+	CHECK(loam_vfree(&fix.vm, at));
+	vm_end();
+}

@@ -4,6 +4,7 @@
 #include "fixture.h"
 
 #include <host.h>
+#include <loam/port.h>
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -443,4 +444,66 @@ TEST(V8_readers_without_locks_see_whole_areas)
 	if (smp.shared != NULL)
 		CHECK(loam_vfree(&smp.vm, smp.shared));
 	smp_end();
+}
+
+static atomic_bool seen_wrong;
+
+static void see_byte(void *arg)
+{
+	uint64_t value = 0;
+
+	host_read((uint64_t)(uintptr_t)arg, &value, sizeof(value));
+	if (value != 0)
+		seen_wrong = true;
+}
+
+static void let_go_now(void *arg)
+{
+	if (loam_port_cpu() == 1 && !loam_vfree_now(&smp.vm, arg))
+		seen_wrong = true;
+}
+static void let_go_by_flush(void *arg)
+{
+	if (loam_port_cpu() != 1)
+		return;
+	if (!loam_vfree(&smp.vm, arg))
+		seen_wrong = true;
+	/* Seals what is open on CPU 1, and on no other. */
+	if (loam_vmalloc_cpu_offline(&smp.vm, 1) != LOAM_OK || loam_tlb_wait(&smp.tlb, smp.tlb.generation) != LOAM_OK)
+		seen_wrong = true;
+}
+
+/* What an area was longer by is as stale as the rest when its range is free, whichever CPU keeps the frames that were cut off. */
+static void shrunk_and_freed(void (*let_go)(void *))
+{
+	char *address, *again = NULL, *others[64];
+	void *shrunk = NULL;
+	size_t n = 0;
+
+	smp_begin(0, 0);
+	address = alloc(10);
+	for (size_t i = 0; i < 10; i++)
+		host_run(smp.machine, touch, address + i * PAGE);
+	CHECK_OK(loam_vrealloc(&smp.vm, address, PAGE, NULL, &shrunk)); /* on CPU 0 */
+	CHECK(shrunk == address);
+	seen_wrong = false;
+	host_run(smp.machine, let_go, address);
+	CHECK(!seen_wrong);
+	for (; n < 64 && again != address; n++) {
+		again = alloc(10);
+		others[n] = again;
+	}
+	CHECK(again == address);
+	host_run(smp.machine, see_byte, address + 5 * PAGE);
+	CHECK(!seen_wrong);
+	while (n > 0)
+		CHECK(loam_vfree(&smp.vm, others[--n]));
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	smp_end();
+}
+
+TEST(V4_an_area_that_was_longer_is_flushed_as_long_as_it_was)
+{
+	shrunk_and_freed(let_go_now);
+	shrunk_and_freed(let_go_by_flush);
 }
