@@ -357,7 +357,7 @@ loam_pfn loami_blocks_take_run(struct loam_frames *frames, uint64_t n, const str
 		.boundary = where->boundary >> LOAM_PAGE_SHIFT,
 		.zones = want->zones,
 	};
-	loam_pfn start = (where->start + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
+	loam_pfn start = (where->start >> LOAM_PAGE_SHIFT) + (where->start % LOAM_PAGE_SIZE != 0);
 	loam_pfn limit = where->limit != 0 ? where->limit >> LOAM_PAGE_SHIFT : LOAM_PFN_NONE;
 
 	for (unsigned int zone = 0; zone < want->zones; zone++)

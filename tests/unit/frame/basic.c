@@ -75,5 +75,9 @@ TEST(F15_ranges_of_any_length_where_they_are_wanted)
 	}
 	CHECK_STATUS(loam_frame_alloc_range(rig->frames, 8192, NULL, NULL, &pfn), LOAM_ERR_NO_MEMORY);
 	CHECK_STATUS(loam_frame_alloc_range(rig->frames, 0, NULL, NULL, &pfn), LOAM_ERR_ZERO_SIZE);
+	/* The start is rounded up to a page, and must not begin at 0 again. */
+	CHECK_STATUS(
+		loam_frame_alloc_range(rig->frames, 1, &(struct loam_frame_where){.start = UINT64_MAX - 5}, NULL, &pfn),
+		LOAM_ERR_NO_MEMORY);
 	rig_destroy(rig);
 }
