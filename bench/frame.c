@@ -4,7 +4,6 @@
 #include "bench.h"
 
 #include <loam/frame.h>
-#include <loam/pagemap.h>
 
 #include <frame/internal.h>
 
@@ -367,12 +366,53 @@ static void large(struct machine *ours, struct machine *theirs)
 		.name = "metadata", .unit = "B/frame", .value = (double)ours->metadata / (double)n, .at_most = 64.2});
 }
 
+/* Half full, churned for long, then all but a tenth of memory given back at random. With frames at random places in the blocks that were in use, those blocks can hardly
+ * become whole again: what is possible are the ones that half a memory never needed. */
+static void fragmentation(struct machine *m)
+{
+	struct loam_zone_stats zone;
+	uint64_t possible;
+
+	if (!bench_wanted("2 MiB blocks whole after churn, of those possible"))
+		return;
+	machine_make(m, 2, 2);
+	if (loam_frame_read_zone_stats(&m->frames, 0, &zone) != LOAM_OK)
+		abort();
+	possible = zone.free_blocks - zone.free_blocks / 2;
+	while (m->nheld < m->n / 2)
+		m->held[m->nheld++] = (uint32_t)loam_frame_alloc(&m->frames, 0, &plain);
+	for (uint64_t i = 0; i < 8 * m->n; i++) {
+		uint64_t k = bench_random(&m->seed) % m->nheld, burst = 1 + bench_random(&m->seed) % 300;
+
+		/* Bursts longer than a magazine, so that frames travel through the blocks. */
+		for (uint64_t b = 0; b < burst; b++)
+			loam_frame_free(&m->frames, m->held[(k + b * 7919) % m->nheld], 0);
+		for (uint64_t b = 0; b < burst; b++)
+			m->held[(k + b * 7919) % m->nheld] = (uint32_t)loam_frame_alloc(&m->frames, 0, &plain);
+		i += burst;
+	}
+	while (m->nheld > m->n / 10) {
+		uint64_t k = bench_random(&m->seed) % m->nheld;
+
+		loam_frame_free(&m->frames, m->held[k], 0);
+		m->held[k] = m->held[--m->nheld];
+	}
+	loam_frame_drain(&m->frames);
+	if (loam_frame_read_zone_stats(&m->frames, 0, &zone) != LOAM_OK)
+		abort();
+	bench_figure(&(struct bench_figure){.name = "2 MiB blocks whole after churn, of those possible",
+					    .unit = "%",
+					    .value = 100.0 * (double)zone.free_blocks / (double)possible,
+					    .at_least = 95});
+}
+
 int main(int argc, char **argv)
 {
 	static struct machine ours, theirs;
 
 	bench_begin("frame", argc, argv);
 	small(&ours, &theirs);
+	fragmentation(&ours);
 	large(&ours, &theirs);
 	return bench_end();
 }
