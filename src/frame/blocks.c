@@ -167,34 +167,30 @@ unsigned int loami_blocks_take_many(struct loam_frames *frames, unsigned int ord
 	return search_domains(frames, want, &search) ? search.got : 0;
 }
 
-/* Frames of one chunk in a row are put in one hold of its lock. */
-void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, unsigned int n, unsigned int order)
+/* Chunk by chunk: what lies in the first one's is put, the others are left for the next round. At most a magazine's worth, so the rounds are cheap beside the locks. */
+void loami_blocks_put_many(struct loam_frames *frames, loam_pfn *firsts, unsigned int n, unsigned int order)
 {
-	struct loami_frame_chunk *chunk = NULL;
-	unsigned long irq = 0;
-	uint64_t put = 0;
-
 	if (n == 0)
 		return;
-	for (unsigned int i = 0; i < n; i++) {
-		if (!chunk || firsts[i] < chunk->start || firsts[i] >= chunk->end) {
-			if (chunk) {
-				loami_chunk_count(frames, chunk, put);
-				loami_unlock_irq(&chunk->lock, irq);
-			}
-			chunk = loami_chunk_of(frames, firsts[i]);
-			irq = loami_lock_irq(&chunk->lock);
-			put = 0;
+	while (n != 0) {
+		struct loami_frame_chunk *chunk = loami_chunk_of(frames, firsts[0]);
+		loam_pfn start = chunk->start, span = chunk->end - start;
+		unsigned long irq = loami_lock_irq(&chunk->lock);
+		unsigned int left = 0;
+
+		for (unsigned int i = 0; i < n; i++) {
+			if (firsts[i] - start >= span)
+				firsts[left++] = firsts[i];
+			else if (order <= 6)
+				loami_chunk_put_small(frames, chunk, firsts[i] - chunk->base, order);
+			else
+				loami_chunk_put(frames, chunk, firsts[i] - chunk->base, UINT64_C(1) << order);
 		}
-		if (order <= 6) {
-			loami_chunk_put_small(frames, chunk, firsts[i] - chunk->base, order);
-			put += UINT64_C(1) << order;
-		} else {
-			loami_chunk_put(frames, chunk, firsts[i] - chunk->base, UINT64_C(1) << order);
-		}
+		if (order <= 6)
+			loami_chunk_count(frames, chunk, (uint64_t)(n - left) << order);
+		loami_unlock_irq(&chunk->lock, irq);
+		n = left;
 	}
-	loami_chunk_count(frames, chunk, put);
-	loami_unlock_irq(&chunk->lock, irq);
 	(void)loami_fetch_add(&frames->moves, 1);
 }
 

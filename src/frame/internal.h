@@ -383,7 +383,7 @@ loam_pfn loami_blocks_take_run(struct loam_frames *frames, uint64_t n, const str
 bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_t n);
 
 /* Many blocks of one order back at once. */
-void loami_blocks_put_many(struct loam_frames *frames, const loam_pfn *firsts, unsigned int n, unsigned int order);
+void loami_blocks_put_many(struct loam_frames *frames, loam_pfn *firsts, unsigned int n, unsigned int order);
 /* Up to @n blocks of 2^order frames, order <= 6 or 9, all of one chunk. Return: how many. */
 unsigned int loami_blocks_take_many(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want,
 				    loam_pfn *firsts, unsigned int n);
