@@ -31,6 +31,7 @@ void kernel_tick(void)
 	void (*hook)(void) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
 
 	arch_this_cpu()->ticks++;
+	loam_vmalloc_tick(kernel_system.vm);
 	if (hook != NULL)
 		hook();
 }

@@ -286,6 +286,7 @@ void memory_cpu_online(void)
 void memory_cpu_offline(unsigned int cpu)
 {
 	must(loam_heap_cpu_offline(&heap, cpu), "heap off a CPU");
+	must(loam_vmalloc_cpu_offline(&vm, cpu), "vmalloc off a CPU");
 	must(loam_frame_cpu_offline(&frames, cpu), "frames off a CPU");
 }
 
