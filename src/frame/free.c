@@ -106,7 +106,7 @@ static inline __attribute__((always_inline)) void push(struct loam_frames *frame
 	cell->slot = slot;
 	cell->pfn = first;
 	/* The word is {1, g}: this is {index, g}. */
-	loami_store_relaxed(&cell->name, word - 1 + index);
+	loami_store_release(&cell->name, word - 1 + index);
 	loami_store_release(&magazine->top, top + 1);
 	loami_cpu_leave(cpu);
 	loam_port_unpin(pin);
@@ -188,7 +188,7 @@ bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int ord
 }
 
 /* Slots are fetched this many frames ahead of their use. */
-enum { AHEAD = 12 };
+enum { AHEAD = 32 };
 
 void loam_frame_free_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n)
 {

@@ -299,7 +299,7 @@ static inline uint64_t loami_name_word(uint64_t name)
 static inline void loami_cell_set(struct loami_cell *cell, uint32_t index, uint64_t word, struct loam_slot *slot,
 				  loam_pfn pfn)
 {
-	loami_store_relaxed(&cell->name, loami_name_make(index, word));
+	loami_store_release(&cell->name, loami_name_make(index, word));
 	cell->slot = slot;
 	cell->pfn = pfn;
 }

@@ -10,6 +10,8 @@
  *        Frames enter a magazine from a row (after the row's bit is cleared) or from a free (whose generation no older cell carries). They leave it by a claim,
  *        which moves the generation, or to the bitmaps: by the owner, who takes the cell off first, or by a thief, who moves the generation first.
  *   I8 What a thief reads below top was pushed, not left over: top is stored with release after the cell, and loaded with acquire.
+ *      A name may be read before the top above it: where the owner popped and pushes again. So it is stored with release as well, or the flags that a free writes
+ *        after its swap could land on the frame's next owner.
  * 4 Locks
  *   busy     (a byte, plain stores) keeps an interrupt on the same CPU out of the magazines while a fast path is inside: it takes the shared path, or steals.
  *   cpu.lock guards claimed rows and the FIFO, and makes refill, drain and theft exclude each other. It is held with interrupts masked and never
@@ -323,7 +325,7 @@ static uint64_t steal(struct loam_frames *frames, struct loami_magazine *magazin
 	loam_pfn firsts[MAGAZINE_CELLS];
 
 	for (uint32_t i = 0; i < top; i++) {
-		uint64_t *at = &loami_cells(magazine)[i].name, name = loami_load_relaxed(at),
+		uint64_t *at = &loami_cells(magazine)[i].name, name = loami_load_acquire(at),
 			 word = loami_name_word(name);
 
 		/* {UNUSED, g} -> {UNUSED, g + 1}: every copy of the name is stale now, the owner's in a register too. */
