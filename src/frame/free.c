@@ -188,7 +188,7 @@ bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int ord
 }
 
 /* Slots are fetched this many frames ahead of their use. */
-enum { AHEAD = 12 };
+enum { AHEAD = 64 };
 
 void loam_frame_free_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n)
 {
