@@ -71,17 +71,11 @@ static __attribute__((noinline)) void free_slow(struct loam_frames *frames, loam
 		loami_cpu_park(frames, slot, first, order, type);
 }
 
-/* The swap back of a frame that was checked a moment ago. The default profile needs no atomic here: what the check read is this caller's own, unless two frees
- * race within these few instructions. Then the frame is parked twice under one generation, of which only one can be claimed: nobody gets it who should not,
- * and what is left over is noticed as stale, or by the bitmap, or by the claim (docs/why/031-free-without-a-swap.md). */
+/* The swap back of a frame that was checked a moment ago: two frees that race within these few instructions are told apart here, in every build
+ * (docs/why/031-free-swaps.md). */
 static inline bool swap_back(struct loam_slot *slot, uint64_t word)
 {
-#if LOAM_CHECKS >= LOAM_CHECKS_DEBUG
 	return loami_cas(loami_slot_word(slot), &word, word | REF_UNUSED);
-#else
-	loami_store_release(loami_slot_word(slot), word | REF_UNUSED);
-	return true;
-#endif
 }
 
 /* An unused block onto this CPU's magazine of its order and type, both constants here. */
