@@ -6,6 +6,7 @@
  * slot     the 64 bytes of metadata of one frame
  * area     a live allocation of address space with frames behind it
  * Ends are exclusive. Sizes are bytes (nbytes) or pages (npages), and the name says which.
+ * Pointers to instances and results are not NULL unless a function says that they may be: set-up calls answer LOAM_ERR_INVALID, the others trust the caller.
  */
 #ifndef LOAM_TYPES_H
 #define LOAM_TYPES_H
