@@ -436,7 +436,7 @@ bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam
 /* ---- magazine.c ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* How much a CPU may park: what suits the machine, or nothing. */
-void loami_cpu_size(struct loam_frames *frames, unsigned int cpu, bool online);
+void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online);
 /* Take and claim a block from this CPU's caches, filling them first if asked. NULL when they have none. Says in want->zeroed whether it is zeroed. */
 struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want,
 				 bool refill, loam_pfn *first);
@@ -446,9 +446,9 @@ void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *c
 void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
 		    unsigned int type);
 /* Everything parked on a CPU back to the blocks; whoever runs there may go on. Return: how many frames. */
-uint64_t loami_cpu_drain(struct loam_frames *frames, unsigned int cpu);
+uint64_t loami_cpu_drain(struct loam_frames *frames, unsigned int number);
 /* Frames parked on a CPU in zones [from, to). Exact at rest. */
-uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int cpu, unsigned int from, unsigned int to);
+uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int number, unsigned int from, unsigned int to);
 
 /* The claim of a parked block: the magazine is this CPU's, which is busy. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when
  * what was found is neither free nor somebody else's by right. */
