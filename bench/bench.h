@@ -77,9 +77,9 @@ void bench_begin(const char *layer, int argc, char **argv);
 bool bench_wanted(const char *name);
 
 /* Measure and print a row. Return: the value, in nanoseconds; 0 when it is not wanted. */
-double bench_case(const struct bench_case *what);
+double bench_case(const struct bench_case *c);
 
-void bench_figure(const struct bench_figure *what);
+void bench_figure(const struct bench_figure *f);
 
 /* The end; what main() returns: 0, met gates or not. A gate that is missed is a row of the table and no error. */
 int bench_end(void);

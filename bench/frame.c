@@ -12,8 +12,6 @@
 #include <pthread.h>
 #include <stdio.h>
 
-extern _Thread_local unsigned int bench_cpu;
-
 enum { GIB_FRAMES = 1 << 18 };
 
 /* A machine of frames, and what a workload holds of it. */

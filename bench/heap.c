@@ -16,8 +16,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-extern _Thread_local unsigned int bench_cpu;
-
 enum { BLOCK_NBYTES = 1 << 30, LIVE = 50000, PATTERN = 65536, RING = 4096 };
 
 /* ---- who is measured ----------------------------------------------------------------------------------------------------------- */

@@ -108,6 +108,7 @@ static void pair(void *context, uint64_t n)
 
 int main(int argc, char **argv)
 {
+	const uint64_t npages = PAGES;
 	void *memory =
 		mmap(NULL, END - START, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -144,7 +145,7 @@ int main(int argc, char **argv)
 	bench_figure(&(struct bench_figure){
 		.name = "metadata",
 		.unit = "bit/page",
-		.value = (double)loam_pagemap_metadata_size(PAGES) * 8 / (double)PAGES,
+		.value = (double)(loam_pagemap_metadata_size(PAGES) * 8) / (double)npages,
 		.reference = "byte map",
 		.reference_value = 8,
 		.at_most = 1.02,

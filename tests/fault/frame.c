@@ -176,8 +176,6 @@ static void interrupt(void *context)
 		take_step(&s.interrupt, s.scenario->interrupt[i]);
 }
 
-static void interrupt(void *context);
-
 /* The calls whose points are of interest have ended: no interrupt in what follows. One that was not delivered stays armed, far away, to say so. */
 static void end_of_points(void)
 {
