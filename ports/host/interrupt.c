@@ -2,7 +2,8 @@
  *
  * 1 Concepts. An interrupt is a function and its argument, queued at a CPU. It is delivered on the thread that is this CPU, at an interrupt point: an atomic
  *   access of the library's LOAM_POINTS build, a pin, an unmasking, a spin round; or, when it is sent with a signal, between any two instructions. Never while
- *   the CPU has interrupts masked or is held. Handlers run with interrupts on, nested up to HOST_NEST_MAX deep.
+ *   the CPU has interrupts masked or is held. Handlers run with interrupts on, nested up to HOST_NEST_MAX deep. Of one function and argument HOST_SAME_MAX
+ *   wait at most, further ones are merged with them: an interrupt controller remembers one per vector in service and one behind it.
  * 2 A CPU that no thread occupies is halted with interrupts on: its own thread wakes up for it; where it has none, whoever spins on the same machine with
  *   interrupts on lends it its thread. So one thread can play a whole machine.
  * 3 Locks. A CPU's queue has a spin flag; the machine's mutex orders occupation. Both are only taken with interrupts masked, so that a signal never
@@ -49,31 +50,45 @@ static void queue_unlock(struct host_cpu *cpu)
 
 /* ---- sending ------------------------------------------------------------------------------------------------------------------------ */
 
-static void queue(struct host_cpu *cpu, host_fn fn, void *arg)
+/* Interrupts that wait at @cpu and are the same as this one. The queue is locked. */
+static unsigned int count_same(const struct host_cpu *cpu, unsigned int n, host_fn fn, const void *arg)
+{
+	unsigned int same = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		same += cpu->pending[i].fn == fn && cpu->pending[i].arg == arg;
+	return same;
+}
+
+/* Return: false, the queue is full. */
+static bool queue(struct host_cpu *cpu, host_fn fn, void *arg)
 {
 	unsigned int n;
+	bool merged;
 
 	queue_lock(cpu);
 	n = atomic_load_explicit(&cpu->npending, memory_order_relaxed);
-	if (n < HOST_PENDING_MAX) {
+	merged = count_same(cpu, n, fn, arg) >= HOST_SAME_MAX;
+	if (!merged && n < HOST_PENDING_MAX) {
 		cpu->pending[n] = (struct host_interrupt){fn, arg};
 		atomic_store_explicit(&cpu->npending, n + 1, memory_order_release);
 	}
 	queue_unlock(cpu);
-	if (n >= HOST_PENDING_MAX)
-		host_fault("more than %d interrupts wait at CPU %u", HOST_PENDING_MAX, cpu->index);
+	return merged || n < HOST_PENDING_MAX;
 }
 
 static void post(struct host_cpu *cpu, host_fn fn, void *arg, bool signal)
 {
 	struct host_machine *machine = cpu->machine;
 	bool masked = host_lock(machine);
+	bool queued = queue(cpu, fn, arg);
 
-	queue(cpu, fn, arg);
 	if (signal && cpu->occupied)
 		pthread_kill(cpu->occupant, SIGUSR1);
 	pthread_cond_broadcast(&machine->changed);
 	host_unlock(machine, masked);
+	if (!queued)
+		host_fault("more than %d interrupts wait at CPU %u", HOST_PENDING_MAX, cpu->index);
 }
 
 void host_interrupt(struct host_machine *machine, unsigned int cpu, host_fn fn, void *arg)

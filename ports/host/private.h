@@ -8,7 +8,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 
-enum { HOST_PANIC_BYTES = 512, HOST_PENDING_MAX = 64, HOST_NEST_MAX = 2 };
+enum { HOST_PANIC_BYTES = 512, HOST_PENDING_MAX = 64, HOST_SAME_MAX = 2, HOST_NEST_MAX = 2 };
 
 struct host_interrupt {
 	host_fn fn;

@@ -108,6 +108,42 @@ TEST(ipis_are_dropped_delayed_and_duplicated)
 	host_machine_destroy(machine);
 }
 
+/* A CPU that is asked again and again while it has interrupts masked is not buried under what it has not answered. */
+TEST(ipis_that_wait_are_merged)
+{
+	struct host_machine *machine = make(2);
+	atomic_uint counter = 0;
+
+	host_enter(machine, 0);
+	host_on_ipi(machine, count, &counter);
+	for (unsigned int i = 0; i < 1000; i++)
+		loam_port_ipi(1);
+	CHECK_EQ(atomic_load(&counter), 0);
+	loam_port_relax(0);
+	CHECK_EQ(atomic_load(&counter), 2);
+	host_machine_destroy(machine);
+}
+
+static void count_other(void *counter)
+{
+	count(counter);
+}
+
+/* Different ones are not merged, and too many of them are a fault of the test, said without a lock held. */
+TEST(too_many_interrupts_are_a_fault)
+{
+	struct host_machine *machine = make(2);
+	atomic_uint counters[33];
+
+	host_enter(machine, 0);
+	for (unsigned int i = 0; i < 32; i++) {
+		host_interrupt(machine, 1, count, &counters[i]);
+		host_interrupt(machine, 1, count_other, &counters[i]);
+	}
+	CHECK_PANIC(host_interrupt(machine, 1, count, &counters[32]), "host: more than 64 interrupts wait at CPU 1");
+	host_machine_destroy(machine);
+}
+
 TEST(a_held_cpu_answers_when_it_is_released)
 {
 	struct host_machine *machine = make(2);
