@@ -10,8 +10,9 @@ tap_jump tap_panic_jump;
 volatile bool tap_panic_expected;
 char tap_panic_text[512];
 
+const char *volatile tap_running;
+
 static tap_jump test_jump;
-static volatile bool test_running;
 static bool test_skipped;
 static char skip_reason[128];
 
@@ -56,7 +57,7 @@ unsigned int tap_run(const char *filter)
 			continue;
 		number++;
 		test_skipped = false;
-		test_running = true;
+		tap_running = t->name;
 		tap_panic_expected = false;
 		if (tap_setjmp(test_jump) == 0) {
 			t->run();
@@ -68,7 +69,7 @@ unsigned int tap_run(const char *filter)
 			loami_print("not ok %u - %s\n", number, t->name);
 			failed++;
 		}
-		test_running = false;
+		tap_running = NULL;
 	}
 	return failed;
 }
@@ -131,7 +132,7 @@ void tap_on_panic(enum loam_fatal kind, const char *message)
 		(void)loami_format(tap_panic_text, sizeof(tap_panic_text), "%s", message);
 		tap_longjmp(tap_panic_jump);
 	}
-	if (test_running)
+	if (tap_running != NULL)
 		tap_fail("panic", 0, "%s", message);
 }
 

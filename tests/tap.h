@@ -47,6 +47,8 @@ struct tap_case {
 
 /* Run every registered test whose name contains @filter (NULL: all). Return: how many failed. */
 unsigned int tap_run(const char *filter);
+/* The test that runs, for whoever is about to stop the program: NULL between tests. */
+extern const char *volatile tap_running;
 
 /* End the running test as failed; a line of explanation. Only on the thread or CPU that runs the test. */
 LOAM_NORETURN LOAM_PRINTF(3, 4) void tap_fail(const char *file, int line, const char *format, ...);

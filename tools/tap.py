@@ -12,7 +12,7 @@ _PLAN = re.compile(r"1\.\.(\d+)\b")
 def parse(stream, text, status):
     """The results in @text, TAP mixed with other output, of a program that ended with exit @status.
 
-    What makes a stream untrustworthy is a failure of its own: no plan, fewer or more tests than planned, Bail out!, an exit status
+    A program that was stopped has no exit status but words, why. What makes a stream untrustworthy is a failure of its own: no plan, fewer or more tests than planned, Bail out!, an exit status
     that no failed test explains.
     """
     results, comments, planned, bail = [], [], None, None
@@ -33,6 +33,8 @@ def parse(stream, text, status):
     wrong = None
     if bail:
         wrong = bail
+    elif isinstance(status, str):
+        wrong = f"{status}; {len(results)} of {planned or '?'} tests ran, the last line was: {comments[-1] if comments else results[-1].name if results else 'none'}"
     elif planned is None:
         wrong = f"no plan; exit status {status}"
     elif planned != len(results):
