@@ -5,6 +5,8 @@
 #   make test         everything that can fail: host tests, sanitizers, the kernels in QEMU, lint
 #   make conformance  which rows of the specification are shown by tests
 #   make bench        timings beside their references, table and build/bench.json             LAYER
+#   make bench ARCH=x86_64    instructions per operation inside the kernel, counted by QEMU; aarch64, riscv64 too
+#   make bench-linux  Linux's own counts in the same QEMU, the reference of make bench ARCH=x86_64
 #   make lint         layers, names, symbols, headers, formatting, static analysis
 #   make docs         the public headers as HTML in build/docs (Doxygen)
 #   make format       put the sources in order with clang-format
@@ -13,7 +15,7 @@
 #   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame
 export ARCH CPUS MEM ACCEL LAYER
 
-.PHONY: help run test conformance bench lint docs format clean
+.PHONY: help run test conformance bench bench-linux lint docs format clean
 .NOTPARALLEL:
 
 help:
@@ -27,8 +29,11 @@ conformance:
 	@tools/setup test
 	@tools/test --conformance
 bench:
-	@tools/setup bench
+	@tools/setup bench $(ARCH)
 	@tools/bench $(LAYER)
+bench-linux:
+	@tools/setup bench-linux
+	@tools/bench_linux
 lint:
 	@tools/setup lint
 	@tools/test --only lint

@@ -35,6 +35,8 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
  *   void arch_pause(void)                   one round of a spin
  *   void arch_wait(void)                    called with interrupts masked: sleep until one comes, and take it
  *   uint64_t arch_cycles(void)              a cheap counter that runs at a constant rate
+ *   uint64_t arch_instructions(void)        a counter that under QEMU's -icount goes up by one with each instruction; call
+ *                                           arch_instructions_init() first
  * and the constants
  *   ARCH_NAME
  *   ARCH_TLB_BROADCAST                      arch_tlb_flush() acts on every CPU
@@ -112,6 +114,9 @@ void arch_timer_init(void);
 void arch_timer_start(unsigned int hz);
 /** arch_time() - nanoseconds since arch_timer_init(), the same on every CPU; 0 before. */
 uint64_t arch_time(void);
+
+/** arch_instructions_init() - let arch_instructions() count on this CPU. */
+void arch_instructions_init(void);
 
 /* ---- other CPUs --------------------------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,5 @@
 /* kernel/common/main.c: the order in which a machine comes to life. */
+#include "bench.h"
 #include "console.h"
 #include "cpu.h"
 #include "kernel.h"
@@ -41,6 +42,8 @@ static void live(void *arg)
 	failures += online != cpu_count;
 	if (has_word(line, "test")) {
 		failures += kernel_test != NULL ? kernel_test() : 1;
+	} else if (has_word(line, "bench")) {
+		failures += bench_run();
 	} else {
 		failures += tour_run();
 		if (has_word(line, "shell"))

@@ -82,6 +82,13 @@ static inline uint64_t arch_cycles(void)
 	return count;
 }
 
+static inline uint64_t arch_instructions(void)
+{
+	uint64_t count;
+	__asm__ volatile("isb\n\tmrs %0, pmccntr_el0" : "=r"(count));
+	return count;
+}
+
 /* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
 
 #ifdef LOAM_PORT_INLINE

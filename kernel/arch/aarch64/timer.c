@@ -2,6 +2,10 @@
 #include "../arch.h"
 #include "regs.h"
 
+#define PMCR_ENABLE UINT64_C(1)
+#define PMCR_LONG (UINT64_C(1) << 6)
+#define PMCNTEN_CYCLES (UINT64_C(1) << 31)
+
 static uint64_t cycles_start;
 static uint64_t nanoseconds_scaled; /* per cycle, times 2^20, below 2^31 from 1 MHz on; 0: not ready yet */
 
@@ -38,5 +42,14 @@ void arch_timer_start(unsigned int hz)
 	cycles_per_tick = ARM_READ("cntfrq_el0") / hz;
 	arm_timer_again();
 	ARM_WRITE("cntv_ctl_el0", 1);
+	arm_isb();
+}
+
+/* The cycle counter of the performance monitor: 64 bits wide, on, in all modes. */
+void arch_instructions_init(void)
+{
+	ARM_WRITE("pmccfiltr_el0", 0);
+	ARM_WRITE("pmcr_el0", ARM_READ("pmcr_el0") | PMCR_ENABLE | PMCR_LONG);
+	ARM_WRITE("pmcntenset_el0", PMCNTEN_CYCLES);
 	arm_isb();
 }

@@ -89,6 +89,13 @@ static inline uint64_t arch_cycles(void)
 	return count;
 }
 
+static inline uint64_t arch_instructions(void)
+{
+	uint64_t count;
+	__asm__ volatile("rdinstret %0" : "=r"(count));
+	return count;
+}
+
 /* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
 
 #ifdef LOAM_PORT_INLINE

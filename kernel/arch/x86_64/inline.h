@@ -87,6 +87,11 @@ static inline uint64_t arch_cycles(void)
 	return (uint64_t)high << 32 | low;
 }
 
+static inline uint64_t arch_instructions(void)
+{
+	return arch_cycles();
+}
+
 /* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
 
 #ifdef LOAM_PORT_INLINE
