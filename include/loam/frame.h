@@ -30,7 +30,7 @@ struct loam_slot {
 	uint64_t next;
 	uint64_t prev;
 	uint64_t vtable; /* address of a struct loam_frame_vtable; 0 or misaligned: no hooks */
-	uint32_t flags;  /* LOAM_FRAME_... below */
+	uint32_t flags;  /* LOAM_FRAME_... below; of a free frame its last owner's: ask loam_frame_flags() */
 	uint8_t order;
 	uint8_t state; /* private: what the frame is to the allocator for good */
 	uint8_t reserved[2];
@@ -46,7 +46,7 @@ struct loam_slot {
 #define LOAM_FRAME_DLL (UINT32_C(1) << 1) /* shared library page: shared, never copied on write */
 #define LOAM_FRAME_ANONYMOUS (UINT32_C(1) << 2)
 #define LOAM_FRAME_ALLOCATED (UINT32_C(1) << 8)
-#define LOAM_FRAME_FREE (UINT32_C(1) << 9)
+#define LOAM_FRAME_FREE (UINT32_C(1) << 9) /* what loam_frame_flags() says of a free frame */
 #define LOAM_FRAME_KERNEL (UINT32_C(1) << 10)
 #define LOAM_FRAME_USER (UINT32_C(1) << 11)
 #define LOAM_FRAME_POISONED (UINT32_C(1) << 12)

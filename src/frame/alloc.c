@@ -132,7 +132,8 @@ static void publish(const struct loam_frames *frames, struct loam_slot *slot, lo
 	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->order) != order))
 		loami_store_relaxed(&slot->order, (uint8_t)order);
 	loami_store_relaxed(&slot->aux, cpu);
-	loami_store_release(&slot->flags, flags);
+	if (loami_load_relaxed(&slot->flags) != flags)
+		loami_store_release(&slot->flags, flags);
 	if (zero)
 		__builtin_memset((void *)((uintptr_t)loam_frame_address(first) + frames->direct_map), 0,
 				 LOAM_PAGE_SIZE << order);
@@ -248,61 +249,58 @@ static __attribute__((noinline)) loam_pfn alloc_unusual(struct loam_frames *fram
 	return first;
 }
 
-/* A hit failed on its swap: another CPU was here first, or it is neither free nor anybody's by right. */
-static __attribute__((noinline)) loam_pfn alloc_beaten(struct loam_frames *frames, uint64_t name, uint64_t seen,
-						       unsigned int order, const struct loam_frame_opts *opts)
-{
-	if (!loami_name_is_stale(name, seen))
-		loami_frame_corrupt(loami_index_pfn(frames, (uint32_t)name), loami_word_ref(seen));
-	return alloc_slow(frames, order, opts);
-}
-
-/* A hit: a block of an order that is parked, uninitialized, for kernel or user data, found on top of this CPU's magazine. Anything else goes the slow way, with the
- * cell that did not serve gone. Inlined for each order and type: every instruction here counts. */
+/* A hit: a block of an order that is parked, uninitialized, for kernel or user data, found on top of this CPU's magazine. Anything else goes the slow way; where the
+ * swap fails, another CPU may have been here first, and the slow way tells. Inlined for each order and type: every instruction here counts, and every store more. */
 static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_frames *frames,
 								const struct loam_frame_opts *opts, unsigned int order,
 								unsigned int type)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
-	struct loami_magazine *magazine;
-	struct loami_cell *cell;
+	struct loami_magazine *magazine = order == 0   ? &cpu->singles[type].head
+					  : order == 3 ? &cpu->runs[type].head
+						       : &cpu->blocks.head;
+	const uint64_t plain = loami_kind_plain(flags_by_type[type], order);
+	const struct loami_cell *cell;
 	struct loam_slot *slot;
-	uint64_t name, free, seen;
+	uint64_t *word, free, seen, kind;
 	loam_pfn first;
 	uint32_t top;
 
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
-	if (LOAMI_UNLIKELY(!loami_cpu_enter(cpu)))
+	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine)))
 		goto unpin;
-	magazine = order == 0 ? &cpu->singles[type].head : order == 3 ? &cpu->runs[type].head : &cpu->blocks.head;
 	top = loami_load_relaxed(&magazine->top);
 	if (LOAMI_UNLIKELY(top == 0))
 		goto leave;
-	top--;
-	cell = &loami_cells(magazine)[top];
-	loami_store_release(&magazine->top, top);
-	slot = cell->slot;
-	first = cell->pfn;
-	name = loami_load_relaxed(&cell->name);
-	seen = free = loami_name_word(name);
-	if (LOAMI_UNLIKELY(!loami_cas(loami_slot_word(slot), &seen, loami_word_claimed(free)))) {
-		loami_cpu_leave(cpu);
-		loam_port_unpin(pin);
-		return alloc_beaten(frames, name, seen, order, opts);
-	}
-	loami_cpu_count(cpu, UINT64_C(1) << order);
-	loami_cpu_leave(cpu);
+	loami_store_release(&magazine->top, top - 1);
+	cell = &loami_cells(magazine)[top - 1];
+	word = cell->word;
+	free = loami_load_relaxed(&cell->name);
+	first = loami_index_pfn(frames, (uint32_t)free);
+	seen = free = loami_name_word(free);
+	if (LOAMI_UNLIKELY(!loami_cas(word, &seen, loami_word_claimed(free))))
+		goto beaten;
+	loami_count(&magazine->popped, 1);
+	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);
-	if (LOAMI_UNLIKELY(loami_slot_kind(slot) != order ||
-			   (order != 0 && loami_load_relaxed(&frames->specials) != 0)))
+	slot = loami_word_slot(word);
+	kind = loami_slot_kind(slot);
+	if (LOAMI_UNLIKELY(kind != plain)) {
+		if (kind >> 32 != order)
+			return alloc_unusual(frames, first, order, opts);
+		loami_store_relaxed(&slot->flags, flags_by_type[type]);
+	}
+	if (order != 0 && LOAMI_UNLIKELY(loami_load_relaxed(&frames->specials) != 0))
 		return alloc_unusual(frames, first, order, opts);
-	loami_store_relaxed(&slot->aux, pin.cpu);
-	loami_store_relaxed(&slot->flags, flags_by_type[type]);
-	loami_store_release(loami_slot_word(slot), loami_word_owned(free));
+	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->aux) != pin.cpu))
+		loami_store_relaxed(&slot->aux, pin.cpu);
+	loami_store_release(word, loami_word_owned(free));
 	return first;
+beaten:
+	loami_store_release(&magazine->top, loami_load_relaxed(&magazine->top) + 1);
 leave:
-	loami_cpu_leave(cpu);
+	loami_magazine_leave(magazine);
 unpin:
 	loam_port_unpin(pin);
 	return alloc_slow(frames, order, opts);

@@ -54,7 +54,7 @@ uint64_t loami_frame_moment(const struct loam_frames *frames)
 	uint64_t moment = loami_load_acquire(&frames->moves) + loami_load_acquire(&frames->allocs);
 
 	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
-		moment += loami_load_acquire(&frames->cpus[cpu].allocs);
+		moment += loami_cpu_allocs(frames, cpu);
 	return moment;
 }
 
@@ -78,7 +78,7 @@ static bool others_busy(const struct loam_frames *frames)
 	unsigned int self = loam_port_cpu();
 
 	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
-		if (cpu != self && loami_load_acquire(&frames->cpus[cpu].busy) != 0)
+		if (cpu != self && loami_cpu_is_busy(frames, cpu))
 			return true;
 	return false;
 }

@@ -55,7 +55,6 @@ bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam
 		loami_frame_quarantine(frames, first, n);
 		return false;
 	}
-	loami_store_relaxed(&slot->flags, LOAM_FRAME_FREE);
 	return true;
 }
 
@@ -71,72 +70,72 @@ static __attribute__((noinline)) void free_slow(struct loam_frames *frames, loam
 		loami_cpu_park(frames, slot, first, order, type);
 }
 
-/* The swap back of a frame that was checked a moment ago: two frees that race within these few instructions are told apart here, in every build
- * (docs/why/031-free-swaps.md). */
+/* The swap back of a frame that was checked a moment ago. */
 static inline bool swap_back(struct loam_slot *slot, uint64_t word)
 {
 	return loami_cas(loami_slot_word(slot), &word, word | REF_UNUSED);
 }
 
-/* An unused block onto this CPU's magazine of its order and type, both constants here. */
+/* An unused block, whose word was {1, g} = @word, onto this CPU's magazine of its order and type, both constants here. */
 static inline __attribute__((always_inline)) void push(struct loam_frames *frames, struct loam_slot *slot,
-						       loam_pfn first, unsigned int order, unsigned int type,
-						       uint32_t index, uint64_t word)
+						       unsigned int order, unsigned int type, uint32_t index,
+						       uint64_t word)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
-	struct loami_magazine *magazine;
+	struct loami_magazine *magazine = order == 0   ? &cpu->singles[type].head
+					  : order == 3 ? &cpu->runs[type].head
+						       : &cpu->blocks.head;
 	struct loami_cell *cell;
 	uint32_t top;
 
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
-	if (LOAMI_UNLIKELY(!loami_cpu_enter(cpu)))
+	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine)))
 		goto unpin;
-	magazine = order == 0 ? &cpu->singles[type].head : order == 3 ? &cpu->runs[type].head : &cpu->blocks.head;
 	top = loami_load_relaxed(&magazine->top);
-	if (LOAMI_UNLIKELY(top >= magazine->limit))
+	if (LOAMI_UNLIKELY(top >= loami_load_relaxed(&magazine->limit)))
 		goto leave;
 	cell = &loami_cells(magazine)[top];
-	cell->slot = slot;
-	cell->pfn = first;
+	cell->word = loami_slot_word(slot);
 	/* The word is {1, g}: this is {index, g}. */
-	loami_store_release(&cell->name, word - 1 + index);
+	loami_store_relaxed(&cell->name, word - 1 + index);
 	loami_store_release(&magazine->top, top + 1);
-	loami_cpu_leave(cpu);
+	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);
 	return;
 leave:
-	loami_cpu_leave(cpu);
+	loami_magazine_leave(magazine);
 unpin:
 	loam_port_unpin(pin);
-	loami_cpu_park(frames, slot, first, order, type);
+	loami_cpu_park(frames, slot, loami_index_pfn(frames, index), order, type);
 }
 
-/* Inlined once per order that is parked: a block owned once, of this order, without hooks, guard or anything else special. The type is a branch, not an address:
- * a frame's slot is often still on its way from memory, and the magazine's top, which the next allocation needs, must not wait for it. */
+/* Inlined once per order that is parked: a block owned once, of this order, without hooks, guard or anything else special. The swap tells two frees that race
+ * within these few instructions apart, in every build (docs/why/031-free-swaps.md). The type is a branch, not an address: a frame's slot is often still on its way from
+ * memory, and the magazine's top, which the next allocation needs, must not wait for it. */
 static inline __attribute__((always_inline)) void free_hit(struct loam_frames *frames, loam_pfn first,
 							   unsigned int order)
 {
-	const struct loami_frame_section *section = loami_section_find(frames, first);
+	uint64_t at = first - frames->first_pfn, word, kind;
+	const struct loami_frame_section *section = &frames->sections[at >> SECTION_SHIFT];
 	struct loam_slot *slot;
-	uint64_t word;
-	uint32_t flags;
+	uint32_t index;
 
-	if (LOAMI_UNLIKELY(!section))
+	if (LOAMI_UNLIKELY(at >= frames->span) || LOAMI_UNLIKELY(loami_load_relaxed(&section->slots) == 0))
 		goto slow;
 	slot = loami_section_slot(section, first);
+	index = (uint32_t)(section->index + first);
 	word = loami_load_relaxed(loami_slot_word(slot));
-	if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || loami_slot_kind(slot) != order ||
+	kind = loami_slot_kind(slot);
+	if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || kind >> 32 != order ||
 			   (order != 0 && loami_load_relaxed(&frames->specials) != 0)))
 		goto slow;
-	flags = loami_load_relaxed(&slot->flags);
 	if (LOAMI_UNLIKELY(!swap_back(slot, word)))
 		goto slow;
-	loami_store_relaxed(&slot->flags, LOAM_FRAME_FREE);
-	if ((flags & LOAM_FRAME_MOVABLE) != 0)
-		push(frames, slot, first, order, TYPE_MOVABLE, (uint32_t)(section->index + first), word);
+	if ((kind & LOAM_FRAME_MOVABLE) != 0)
+		push(frames, slot, order, TYPE_MOVABLE, index, word);
 	else
-		push(frames, slot, first, order, TYPE_UNMOVABLE, (uint32_t)(section->index + first), word);
+		push(frames, slot, order, TYPE_UNMOVABLE, index, word);
 	return;
 slow:
 	free_slow(frames, first, order);

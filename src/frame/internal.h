@@ -58,7 +58,8 @@ _Static_assert(offsetof(struct loam_slot, vtable) == 16 && offsetof(struct loam_
 _Static_assert(offsetof(struct loam_slot, order) == 28 && offsetof(struct loam_slot, guard) == 40, "SPEC F1");
 _Static_assert(offsetof(struct loam_slot, refcount) == LOAM_FRAME_REFCOUNT_OFFSET, "SPEC F1");
 _Static_assert(offsetof(struct loam_slot, generation) == 36, "refcount and generation are one 64-bit word");
-_Static_assert(offsetof(struct loam_slot, state) == 29, "order and state are one 16-bit word");
+_Static_assert(offsetof(struct loam_slot, state) == 29 && offsetof(struct loam_slot, reserved) == 30,
+	       "flags, order, state and nothing are one 64-bit word");
 _Static_assert(offsetof(struct loam_slot, aux) == 44 && offsetof(struct loam_slot, tail) == 48, "SPEC F1");
 _Static_assert(sizeof(struct loam_frame_vtable) == 64, "SPEC F10");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the claim reads refcount as the low half");
@@ -115,22 +116,23 @@ struct loami_frame_domain {
 
 /* A cell names a parked frame: {index, generation}. The frame is here exactly as long as its slot says {UNUSED, that generation}; a claim by anybody makes
  * every copy of the name stale. So a cell can be taken by its owner and by a thief at once, and the swap on the slot decides. magazine.c has the proof.
- * Slot and pfn stand beside the name for the owner: a frame just freed may have its generation still on the way from memory, and the next allocation
- * can go for the slot without waiting for it. */
+ * Where its slot's word is stands beside the name for the owner, who need not look it up before he can swap. */
 struct loami_cell {
-	uint64_t name;          /* read by thieves, who turn what they took into NAME_NONE; written by the owner */
-	struct loam_slot *slot; /* the owner's */
-	loam_pfn pfn;           /* the owner's */
+	uint64_t name;  /* read by thieves, who turn what they took into NAME_NONE; written by the owner */
+	uint64_t *word; /* the owner's */
 };
 
-/* A magazine: free frames, or free blocks of one order, parked on a CPU. Its cells follow it. Only the owner, busy, writes top and pushes. */
+/* A magazine: free frames, or free blocks of one order, parked on a CPU. Its cells follow it. Whoever runs on its CPU sets busy, and then alone pops and pushes. Each
+ * field is written and read in its own width only: a processor forwards a store to a load of another width slowly (docs/why/040-what-a-pair-costs.md). */
 struct loami_magazine {
-	uint32_t top;   /* cells in use */
-	uint32_t limit; /* 0: the CPU is offline, or the machine too small for these */
+	uint64_t popped; /* (atomic) blocks handed out from here */
+	uint32_t top;    /* cells in use */
+	uint8_t busy;
+	uint8_t limit; /* 0: the CPU is offline, or the machine too small for these */
 	uint8_t order;
 	uint8_t type;
-	uint8_t pad[14];
 };
+_Static_assert(sizeof(struct loami_magazine) == 16, "cells follow it, aligned");
 
 static inline struct loami_cell *loami_cells(struct loami_magazine *magazine)
 {
@@ -138,7 +140,7 @@ static inline struct loami_cell *loami_cells(struct loami_magazine *magazine)
 }
 
 enum {
-	MAGAZINE_CELLS = 127, /* a magazine is 3 KiB */
+	MAGAZINE_CELLS = 127, /* a magazine is 2 KiB */
 	MAGAZINE_CELLS_3 = 15,
 	MAGAZINE_CELLS_9 = 7,
 	REFILL = 64, /* frames at a time */
@@ -165,13 +167,11 @@ struct loami_magazine9 {
 	struct loami_cell cells[MAGAZINE_CELLS_9];
 };
 
-/* What a CPU keeps. Its own fast paths write it while busy; others read top and cells under the lock. */
+/* What a CPU keeps. Its own fast paths write a magazine while it is busy; others read top and cells under the lock. */
 struct loami_frame_cpu {
-	uint8_t busy;
 	uint8_t node;
-	bool claims;     /* the machine is large enough for claimed blocks */
-	uint32_t home;   /* (atomic) chunk number where the last search ended */
-	uint64_t allocs; /* (atomic) frames this CPU's fast paths handed out */
+	bool claims;   /* the machine is large enough for claimed blocks */
+	uint32_t home; /* (atomic) chunk number where the last search ended */
 	struct loam_lock lock;
 	struct loami_claimed claimed[TYPE_COUNT];
 	uint64_t *fifo; /* hardened: the last frees, pfns; LOAM_PFN_NONE where empty. Guarded by the lock */
@@ -215,6 +215,10 @@ static inline uint64_t *loami_slot_word(struct loam_slot *slot)
 {
 	return (uint64_t *)(void *)&slot->refcount;
 }
+static inline struct loam_slot *loami_word_slot(uint64_t *word)
+{
+	return (struct loam_slot *)(void *)((char *)word - LOAM_FRAME_REFCOUNT_OFFSET);
+}
 static inline uint64_t loami_word_make(uint32_t refcount, uint32_t generation)
 {
 	return (uint64_t)generation << 32 | refcount;
@@ -250,10 +254,14 @@ static inline struct loam_slot *loami_section_slot(const struct loami_frame_sect
 	return (struct loam_slot *)(section->slots + (uintptr_t)pfn * sizeof(struct loam_slot));
 }
 
-/* Order and state in one: what a plain frame of an order has here is that order. */
-static inline unsigned int loami_slot_kind(const struct loam_slot *slot)
+/* Flags, order and state in one. Above its flags, a plain frame of an order has that order and nothing else. */
+static inline uint64_t loami_slot_kind(const struct loam_slot *slot)
 {
-	return loami_load_relaxed((const uint16_t *)(const void *)&slot->order);
+	return loami_load_relaxed((const uint64_t *)(const void *)&slot->flags);
+}
+static inline uint64_t loami_kind_plain(uint32_t flags, unsigned int order)
+{
+	return (uint64_t)order << 32 | flags;
 }
 
 /* Of a frame that has one. */
@@ -296,12 +304,10 @@ static inline uint64_t loami_name_word(uint64_t name)
 {
 	return name | REF_UNUSED;
 }
-static inline void loami_cell_set(struct loami_cell *cell, uint32_t index, uint64_t word, struct loam_slot *slot,
-				  loam_pfn pfn)
+static inline void loami_cell_set(struct loami_cell *cell, uint32_t index, struct loam_slot *slot)
 {
-	loami_store_release(&cell->name, loami_name_make(index, word));
-	cell->slot = slot;
-	cell->pfn = pfn;
+	cell->word = loami_slot_word(slot);
+	loami_store_relaxed(&cell->name, loami_name_make(index, loami_load_relaxed(cell->word)));
 }
 /* {UNUSED, g} -> {CLAIMED, g}, and {CLAIMED, g} -> {1, g + 1}, of the word {UNUSED, g}. */
 static inline uint64_t loami_word_claimed(uint64_t word)
@@ -435,13 +441,12 @@ bool loami_frame_retire(struct loam_frames *frames, struct loam_slot *slot, loam
 
 /* ---- magazine.c ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* How much a CPU may park: what suits the machine, or nothing. */
+/* A CPU's magazines, all zero before. How much it may park: what suits the machine, or nothing. */
+void loami_cpu_make(struct loam_frames *frames, unsigned int number);
 void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online);
 /* Take and claim a block from this CPU's caches, filling them first if asked. NULL when they have none. Says in want->zeroed whether it is zeroed. */
 struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want,
-				 bool refill, loam_pfn *first);
-/* Fill an empty magazine of this CPU, which is busy. */
-void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine);
+				 bool fill, loam_pfn *first);
 /* Park an unused block on this CPU, or put it into the blocks. */
 void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
 		    unsigned int type);
@@ -450,40 +455,18 @@ uint64_t loami_cpu_drain(struct loam_frames *frames, unsigned int number);
 /* Frames parked on a CPU in zones [from, to). Exact at rest. */
 uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int number, unsigned int from, unsigned int to);
 
-/* The claim of a parked block: the magazine is this CPU's, which is busy. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when
- * what was found is neither free nor somebody else's by right. */
-static inline struct loam_slot *loami_magazine_pop(struct loami_magazine *magazine, loam_pfn *first, uint32_t *refcount)
-{
-	uint32_t top = loami_load_relaxed(&magazine->top);
+/* Frames the magazines of a CPU handed out; whether somebody is inside one of them. */
+uint64_t loami_cpu_allocs(const struct loam_frames *frames, unsigned int number);
+bool loami_cpu_is_busy(const struct loam_frames *frames, unsigned int number);
 
-	while (LOAMI_LIKELY(top != 0)) {
-		struct loami_cell *cell = &loami_cells(magazine)[--top];
-		uint64_t name = loami_load_relaxed(&cell->name), seen = loami_name_word(name);
-
-		loami_store_release(&magazine->top, top);
-		*first = cell->pfn;
-		if (LOAMI_LIKELY(loami_cas(loami_slot_word(cell->slot), &seen, loami_word_claimed(seen))))
-			return cell->slot;
-		if (LOAMI_UNLIKELY(!loami_name_is_stale(name, seen))) {
-			*refcount = loami_word_ref(seen);
-			return NULL;
-		}
-	}
-	return NULL;
-}
-
-/* A CPU is busy from its first touch of a magazine to its last; the release lets a search on another CPU see what was done when it sees the byte clear. */
-static inline bool loami_cpu_enter(struct loami_frame_cpu *cpu)
+/* A magazine is busy from its owner's first touch to the last; the release lets a search on another CPU see what was done when it sees the byte clear. */
+static inline bool loami_magazine_enter(struct loami_magazine *magazine)
 {
-	return loami_busy_enter(&cpu->busy);
+	return loami_busy_enter(&magazine->busy);
 }
-static inline void loami_cpu_leave(struct loami_frame_cpu *cpu)
+static inline void loami_magazine_leave(struct loami_magazine *magazine)
 {
-	loami_store_release(&cpu->busy, 0);
-}
-static inline void loami_cpu_count(struct loami_frame_cpu *cpu, uint64_t n)
-{
-	loami_count(&cpu->allocs, n);
+	loami_store_release(&magazine->busy, 0);
 }
 
 #endif

@@ -10,10 +10,11 @@
  *        Frames enter a magazine from a row (after the row's bit is cleared) or from a free (whose generation no older cell carries). They leave it by a claim,
  *        which moves the generation, or to the bitmaps: by the owner, who takes the cell off first, or by a thief, who moves the generation first.
  *   I8 What a thief reads below top was pushed, not left over: top is stored with release after the cell, and loaded with acquire.
- *      A name may be read before the top above it: where the owner popped and pushes again. So it is stored with release as well, or the flags that a free writes
- *        after its swap could land on the frame's next owner.
+ *      A name may be read before the top above it: where the owner popped and pushes again. Nothing hangs on that: whoever takes the frame by it swaps the slot's word
+ *      with acquire, which the free before swapped with release.
  * 4 Locks
- *   busy     (a byte, plain stores) keeps an interrupt on the same CPU out of the magazines while a fast path is inside: it takes the shared path, or steals.
+ *   busy     (a byte in each magazine, plain stores) keeps an interrupt on the same CPU out of the magazine while a fast path is inside: it takes the shared path, or
+ *            steals.
  *   cpu.lock guards claimed rows and the FIFO, and makes refill, drain and theft exclude each other. It is held with interrupts masked and never
  *            while waiting, so it may be taken in any context. The owner pops and pushes without it, against a thief that holds it: I7 and the swap settle that.
  * 5 Bounds: a refill moves REFILL frames, an overflow half a magazine, a theft one magazine per lock hold. No loop waits for another CPU.
@@ -26,16 +27,14 @@ static uint64_t parking(const struct loam_frames *frames)
 	return frames->managed / (8 * (uint64_t)frames->ncpus);
 }
 
-static void magazine_reset(struct loami_magazine *magazine, unsigned int cells, unsigned int order, unsigned int type)
-{
-	loami_store_relaxed(&magazine->limit, (uint16_t)cells);
-	magazine->order = (uint8_t)order;
-	magazine->type = (uint8_t)type;
-}
-
 static unsigned int at_most(uint64_t value, unsigned int limit)
 {
 	return value < limit ? (unsigned int)value : limit;
+}
+
+static void set_limit(struct loami_magazine *magazine, unsigned int cells)
+{
+	loami_store_relaxed(&magazine->limit, (uint8_t)cells);
 }
 
 void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online)
@@ -44,12 +43,24 @@ void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online
 	uint64_t room = frames->hardened || !online ? 0 : parking(frames);
 
 	for (unsigned int type = 0; type < TYPE_COUNT; type++) {
-		magazine_reset(&cpu->singles[type].head, room < 16 ? 0 : at_most(room / 4, MAGAZINE_CELLS), 0, type);
-		magazine_reset(&cpu->zeroed[type].head, room < 16 ? 0 : at_most(room / 8, MAGAZINE_CELLS), 0, type);
-		magazine_reset(&cpu->runs[type].head, room < 512 ? 0 : at_most(room / 64, MAGAZINE_CELLS_3), 3, type);
+		set_limit(&cpu->singles[type].head, room < 16 ? 0 : at_most(room / 4, MAGAZINE_CELLS));
+		set_limit(&cpu->zeroed[type].head, room < 16 ? 0 : at_most(room / 8, MAGAZINE_CELLS));
+		set_limit(&cpu->runs[type].head, room < 512 ? 0 : at_most(room / 64, MAGAZINE_CELLS_3));
 	}
-	magazine_reset(&cpu->blocks.head, at_most(room / 4 / LOAM_BLOCK_FRAMES, MAGAZINE_CELLS_9), LOAM_BLOCK_ORDER, 0);
+	set_limit(&cpu->blocks.head, at_most(room / 4 / LOAM_BLOCK_FRAMES, MAGAZINE_CELLS_9));
 	cpu->claims = room >= 2 * LOAM_BLOCK_FRAMES;
+}
+
+void loami_cpu_make(struct loam_frames *frames, unsigned int number)
+{
+	struct loami_frame_cpu *cpu = &frames->cpus[number];
+
+	for (unsigned int type = 0; type < TYPE_COUNT; type++) {
+		cpu->singles[type].head.type = cpu->zeroed[type].head.type = cpu->runs[type].head.type = (uint8_t)type;
+		cpu->runs[type].head.order = 3;
+	}
+	cpu->blocks.head.order = LOAM_BLOCK_ORDER;
+	loami_cpu_size(frames, number, true);
 }
 
 static struct loami_magazine *magazine_for(struct loami_frame_cpu *cpu, unsigned int order, unsigned int type)
@@ -98,8 +109,7 @@ static void unload(const struct loam_frames *frames, struct loami_claimed *claim
 			struct loam_slot *slot = loami_section_slot(section, pfn);
 
 			at--;
-			loami_cell_set(&loami_cells(magazine)[at], (uint32_t)(section->index + pfn),
-				       loami_load_relaxed(loami_slot_word(slot)), slot, pfn);
+			loami_cell_set(&loami_cells(magazine)[at], (uint32_t)(section->index + pfn), slot);
 		}
 		claimed->row[w] = word;
 	}
@@ -120,7 +130,7 @@ static void refill_singles(struct loam_frames *frames, struct loami_frame_cpu *c
 
 static void cell_fill(const struct loam_frames *frames, struct loami_cell *cell, loam_pfn first, struct loam_slot *slot)
 {
-	loami_cell_set(cell, loami_index_of(frames, first), loami_load_relaxed(loami_slot_word(slot)), slot, first);
+	loami_cell_set(cell, loami_index_of(frames, first), slot);
 }
 
 static void refill_blocks(struct loam_frames *frames, struct loami_magazine *magazine)
@@ -134,7 +144,8 @@ static void refill_blocks(struct loam_frames *frames, struct loami_magazine *mag
 	loami_store_release(&magazine->top, n);
 }
 
-void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
+/* Fill a magazine of this CPU, which is busy and has no cell of use. */
+static void refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
 {
 	unsigned long irq = loami_lock_irq(&cpu->lock);
 
@@ -145,31 +156,65 @@ void loami_magazine_refill(struct loam_frames *frames, struct loami_frame_cpu *c
 	loami_unlock_irq(&cpu->lock, irq);
 }
 
+/* The claim of a parked block: the magazine is this CPU's, and busy. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when what was found is
+ * neither free nor somebody else's by right. */
+static struct loam_slot *pop(const struct loam_frames *frames, struct loami_magazine *magazine, loam_pfn *first,
+			     uint32_t *refcount)
+{
+	uint32_t top = loami_load_relaxed(&magazine->top);
+	struct loam_slot *slot = NULL;
+
+	while (top != 0 && !slot && *refcount == REF_UNUSED) {
+		const struct loami_cell *cell = &loami_cells(magazine)[--top];
+		uint64_t name = loami_load_relaxed(&cell->name), seen = loami_name_word(name);
+
+		*first = loami_index_pfn(frames, (uint32_t)name);
+		if (loami_cas(cell->word, &seen, loami_word_claimed(seen)))
+			slot = loami_word_slot(cell->word);
+		else if (!loami_name_is_stale(name, seen))
+			*refcount = loami_word_ref(seen);
+	}
+	loami_store_release(&magazine->top, top);
+	return slot;
+}
+
+/* One block of this CPU's magazine, after filling it if @cpu is not NULL. */
+static struct loam_slot *take_from(struct loam_frames *frames, struct loami_frame_cpu *cpu,
+				   struct loami_magazine *magazine, loam_pfn *first, uint32_t *refcount)
+{
+	struct loam_slot *slot;
+
+	if (!loami_magazine_enter(magazine))
+		return NULL;
+	slot = pop(frames, magazine, first, refcount);
+	if (!slot && cpu && *refcount == REF_UNUSED) {
+		refill(frames, cpu, magazine);
+		slot = pop(frames, magazine, first, refcount);
+	}
+	if (slot)
+		loami_count(&magazine->popped, 1);
+	loami_magazine_leave(magazine);
+	return slot;
+}
+
 struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order, struct loami_frame_want *want,
-				 bool refill, loam_pfn *first)
+				 bool fill, loam_pfn *first)
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loam_slot *slot = NULL;
 	uint32_t refcount = REF_UNUSED;
 
 	want->zeroed = false;
-	if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
+	if (pin.cpu < frames->ncpus) {
 		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
 		struct loami_magazine *magazine = magazine_for(cpu, order, want->type);
 
 		if (order == 0 && want->zero) {
-			slot = loami_magazine_pop(&cpu->zeroed[want->type].head, first, &refcount);
+			slot = take_from(frames, NULL, &cpu->zeroed[want->type].head, first, &refcount);
 			want->zeroed = slot != NULL;
 		}
 		if (!slot && magazine && refcount == REF_UNUSED)
-			slot = loami_magazine_pop(magazine, first, &refcount);
-		if (!slot && magazine && refcount == REF_UNUSED && refill) {
-			loami_magazine_refill(frames, cpu, magazine);
-			slot = loami_magazine_pop(magazine, first, &refcount);
-		}
-		if (slot)
-			loami_cpu_count(cpu, UINT64_C(1) << order);
-		loami_cpu_leave(cpu);
+			slot = take_from(frames, fill ? cpu : NULL, magazine, first, &refcount);
 	}
 	loam_port_unpin(pin);
 	if (LOAMI_UNLIKELY(refcount != REF_UNUSED))
@@ -188,17 +233,17 @@ static void overflow(struct loam_frames *frames, struct loami_frame_cpu *cpu, st
 
 	for (uint32_t i = 0; i < half; i++) {
 		const struct loami_cell *cell = &loami_cells(magazine)[i];
+		uint64_t name = loami_load_relaxed(&cell->name);
 
 		/* Under the lock nobody steals: what is good now stays so. */
-		if (loami_load_acquire(loami_slot_word(cell->slot)) == loami_name_word(loami_load_relaxed(&cell->name)))
-			firsts[n++] = cell->pfn;
+		if (loami_load_acquire(cell->word) == loami_name_word(name))
+			firsts[n++] = loami_index_pfn(frames, (uint32_t)name);
 	}
 	for (uint32_t i = half; i < top; i++) {
 		struct loami_cell *to = &loami_cells(magazine)[i - half], *from = &loami_cells(magazine)[i];
 
 		loami_store_relaxed(&to->name, loami_load_relaxed(&from->name));
-		to->slot = from->slot;
-		to->pfn = from->pfn;
+		to->word = from->word;
 	}
 	loami_store_release(&magazine->top, top - half);
 	loami_blocks_put_many(frames, firsts, n, magazine->order);
@@ -219,6 +264,16 @@ static void fifo_swap(struct loam_frames *frames, struct loami_frame_cpu *cpu, l
 	*order = (unsigned int)(out & 0xff);
 }
 
+/* Onto a busy magazine with room. */
+static void push(const struct loam_frames *frames, struct loami_magazine *magazine, loam_pfn first,
+		 struct loam_slot *slot)
+{
+	uint32_t top = loami_load_relaxed(&magazine->top);
+
+	cell_fill(frames, &loami_cells(magazine)[top], first, slot);
+	loami_store_release(&magazine->top, top + 1);
+}
+
 void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
 		    unsigned int type)
 {
@@ -228,22 +283,18 @@ void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn
 	if (pin.cpu < frames->ncpus && frames->cpus[pin.cpu].fifo && order <= LOAM_BLOCK_ORDER) {
 		fifo_swap(frames, &frames->cpus[pin.cpu], &first, &order);
 		parked = first == LOAM_PFN_NONE;
-	} else if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
+	} else if (pin.cpu < frames->ncpus) {
 		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
 		struct loami_magazine *magazine = magazine_for(cpu, order, type);
 
-		if (magazine && magazine->limit != 0 && (slot->state & STATE_UNPARKED) == 0) {
-			uint32_t top = loami_load_relaxed(&magazine->top);
-
-			if (top >= magazine->limit) {
+		if (magazine && loami_load_relaxed(&magazine->limit) != 0 && (slot->state & STATE_UNPARKED) == 0 &&
+		    loami_magazine_enter(magazine)) {
+			if (loami_load_relaxed(&magazine->top) >= loami_load_relaxed(&magazine->limit))
 				overflow(frames, cpu, magazine);
-				top = loami_load_relaxed(&magazine->top);
-			}
-			cell_fill(frames, &loami_cells(magazine)[top], first, slot);
-			loami_store_release(&magazine->top, top + 1);
+			push(frames, magazine, first, slot);
+			loami_magazine_leave(magazine);
 			parked = true;
 		}
-		loami_cpu_leave(cpu);
 	}
 	loam_port_unpin(pin);
 	if (!parked)
@@ -258,16 +309,15 @@ static bool park_zeroed(struct loam_frames *frames, struct loam_slot *slot, loam
 	struct loam_pin pin = loam_port_pin();
 	bool parked = false;
 
-	if (pin.cpu < frames->ncpus && loami_cpu_enter(&frames->cpus[pin.cpu])) {
+	if (pin.cpu < frames->ncpus) {
 		struct loami_magazine *magazine = &frames->cpus[pin.cpu].zeroed[type].head;
-		uint32_t top = loami_load_relaxed(&magazine->top);
 
-		if (top < magazine->limit) {
-			cell_fill(frames, &loami_cells(magazine)[top], pfn, slot);
-			loami_store_release(&magazine->top, top + 1);
-			parked = true;
+		if (loami_magazine_enter(magazine)) {
+			parked = loami_load_relaxed(&magazine->top) < loami_load_relaxed(&magazine->limit);
+			if (parked)
+				push(frames, magazine, pfn, slot);
+			loami_magazine_leave(magazine);
 		}
-		loami_cpu_leave(&frames->cpus[pin.cpu]);
 	}
 	loam_port_unpin(pin);
 	return parked;
@@ -394,6 +444,26 @@ uint64_t loami_cpu_drain(struct loam_frames *frames, unsigned int number)
 }
 
 /* ---- counting ---------------------------------------------------------------------------------------------------------------------------------- */
+
+uint64_t loami_cpu_allocs(const struct loam_frames *frames, unsigned int number)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++) {
+		const struct loami_magazine *magazine = magazine_number(&frames->cpus[number], i);
+
+		n += loami_load_acquire(&magazine->popped) << magazine->order;
+	}
+	return n;
+}
+
+bool loami_cpu_is_busy(const struct loam_frames *frames, unsigned int number)
+{
+	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++)
+		if (loami_load_acquire(&magazine_number(&frames->cpus[number], i)->busy) != 0)
+			return true;
+	return false;
+}
 
 static bool in_zones(const struct loam_frames *frames, loam_pfn pfn, unsigned int from, unsigned int to)
 {

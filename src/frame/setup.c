@@ -277,7 +277,7 @@ static void make_cpus(struct loam_frames *frames, const struct loam_frames_confi
 		cpu->fifo = frames->hardened ? (uint64_t *)fifos + i * FIFO_FRAMES : NULL;
 		for (unsigned int k = 0; cpu->fifo && k < FIFO_FRAMES; k++)
 			cpu->fifo[k] = LOAM_PFN_NONE;
-		loami_cpu_size(frames, i, true);
+		loami_cpu_make(frames, i);
 	}
 }
 

@@ -87,7 +87,12 @@ bool loam_frame_generation_matches(const struct loam_frames *frames, loam_pfn pf
 
 uint32_t loam_frame_flags(const struct loam_frames *frames, loam_pfn pfn)
 {
-	return loami_load_acquire(&loam_frame_slot(frames, pfn)->flags);
+	struct loam_slot *slot = loam_frame_slot(frames, pfn);
+	uint32_t flags = loami_load_acquire(&slot->flags);
+
+	/* A free frame's slot is left as its last owner had it. */
+	return loami_load_acquire(&slot->refcount) == REF_UNUSED ? LOAM_FRAME_FREE | (flags & LOAM_FRAME_POISONED)
+								 : flags;
 }
 
 void loam_frame_set_flags(struct loam_frames *frames, loam_pfn pfn, uint32_t flags)

@@ -38,7 +38,7 @@ void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_
 		.nzones = frames->nzones,
 	};
 	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
-		stats->allocs += loami_load_relaxed(&frames->cpus[cpu].allocs);
+		stats->allocs += loami_cpu_allocs(frames, cpu);
 	stats->free = free_in_blocks(frames, 0, LOAM_ZONES_MAX) + stats->parked;
 	stats->used = stats->managed - stats->free - stats->quarantined;
 	stats->frees = stats->allocs - stats->used;
