@@ -2,6 +2,7 @@
 #
 #   make run          boot the reference kernel in QEMU: a tour, then a shell on a terminal   ARCH CPUS MEM ACCEL
 #   make run ARCH=host    the same on the machine in a process
+#   make iso          build/loam.iso: a CD or USB stick that boots a PC, by BIOS or UEFI
 #   make test         everything that can fail: host tests, sanitizers, the kernels in QEMU, lint
 #   make conformance  which rows of the specification are shown by tests
 #   make bench        timings beside their references, table and build/bench.json             LAYER
@@ -15,13 +16,18 @@
 #   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame
 export ARCH CPUS MEM ACCEL LAYER
 
-.PHONY: help run test conformance bench bench-linux lint docs format clean
+.PHONY: help run iso test conformance bench bench-linux lint docs format clean
 .NOTPARALLEL:
 
 help:
 	@sed -n 's/^#   //p' Makefile
 run:
 	@tools/run
+iso:
+	@tools/setup iso
+	@tools/build x86_64
+	@tools/iso build/loam.iso
+	@echo 'build/loam.iso; tools/run_qemu x86_64 --iso build/loam.iso --interactive boots it in QEMU'
 test:
 	@tools/setup test
 	@tools/test

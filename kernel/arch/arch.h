@@ -81,8 +81,12 @@ void arch_firmware_read(struct arch_firmware *firmware);
 /** arch_firmware_map() - the memory map, as the firmware gives it, through the importer that knows its format. */
 LOAM_NODISCARD enum loam_status arch_firmware_map(struct loam_region *raw, size_t capacity, size_t *count);
 
-/** arch_firmware_reserve() - tell @reserve of all memory in use beyond the kernel's image: start pages, initrd, tables. */
-void arch_firmware_reserve(void (*reserve)(loam_paddr base, uint64_t nbytes, const char *what));
+/**
+ * arch_firmware_reserve() - tell @reserve of all memory in use beyond the kernel's image: start pages, initrd, tables.
+ * @kept: nobody writes it; it holds what the loader left there (initrd, device tree) until the kernel has read it.
+ */
+typedef void (*arch_reserve_fn)(loam_paddr base, uint64_t nbytes, const char *what, bool kept);
+void arch_firmware_reserve(arch_reserve_fn reserve);
 
 /**
  * arch_firmware_cpus() - the hardware's ids of the usable CPUs into @ids, @capacity of them at most. Return: how many were written.
@@ -100,10 +104,11 @@ enum arch_ipi {
 	ARCH_IPI_COUNT
 };
 
-/** arch_intc_init() - the machine's interrupt controller; once, by the first CPU. @registers: where arch_intc_window() is mapped. */
-void arch_intc_init(void *registers);
-/** arch_intc_window() - the *@nbytes of registers to be mapped for arch_intc_init(); LOAM_PADDR_NONE when it needs none. */
-loam_paddr arch_intc_window(size_t *nbytes);
+#define ARCH_INTC_WINDOWS_MAX 2
+/** arch_intc_init() - the machine's interrupt controller; once, by the first CPU. @registers: where the windows are mapped. */
+void arch_intc_init(void *const registers[ARCH_INTC_WINDOWS_MAX]);
+/** arch_intc_window() - the @index-th window of registers to be mapped for arch_intc_init(), *@nbytes; LOAM_PADDR_NONE past the last. */
+loam_paddr arch_intc_window(unsigned int index, size_t *nbytes);
 /** arch_intc_cpu_init() - this CPU's part of it. */
 void arch_intc_cpu_init(void);
 void arch_ipi_send(unsigned int cpu, enum arch_ipi ipi);

@@ -62,3 +62,26 @@ enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, 
 			(unsigned long)(usable >> LOAM_PAGE_SHIFT), ksize(size, usable));
 	return status;
 }
+
+size_t bootmap_cut(struct loam_region *raw, size_t nraw, size_t capacity, loam_paddr base, uint64_t nbytes)
+{
+	loam_paddr limit = base + nbytes;
+	size_t count = nraw;
+
+	for (size_t i = 0; i < nraw; i++) {
+		struct loam_region whole = raw[i];
+		loam_paddr end = whole.base + whole.nbytes;
+
+		if (whole.type != LOAM_REGION_USABLE || end <= base || whole.base >= limit)
+			continue;
+		raw[i].nbytes = whole.base < base ? base - whole.base : 0;
+		if (end <= limit)
+			continue;
+		struct loam_region rest = {limit, end - limit, whole.type, whole.node};
+		if (raw[i].nbytes == 0)
+			raw[i] = rest;
+		else if (count < capacity)
+			raw[count++] = rest;
+	}
+	return count;
+}

@@ -11,4 +11,10 @@
 LOAM_NODISCARD enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, size_t nraw,
 					     struct loam_region *storage, size_t capacity, const char *source);
 
+/**
+ * bootmap_cut() - take [base, base + nbytes) out of the usable ones of @nraw raw entries.
+ * Return: how many entries there are then; where @capacity has no room for a second half, that is lost.
+ */
+size_t bootmap_cut(struct loam_region *raw, size_t nraw, size_t capacity, loam_paddr base, uint64_t nbytes);
+
 #endif

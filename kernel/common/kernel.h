@@ -6,7 +6,6 @@
 
 #include "../arch/arch.h"
 #include "machine.h"
-#include "symbols.h"
 
 /* ---- string.c ------------------------------------------------------------------------------------------------------------- */
 
@@ -17,6 +16,13 @@ int memcmp(const void *left, const void *right, size_t nbytes);
 size_t strlen(const char *text);
 int strcmp(const char *left, const char *right);
 int strncmp(const char *left, const char *right, size_t nbytes);
+
+/* ---- words.c ---------------------------------------------------------------------------------------------------------------- */
+
+/** words_find() - behind the @index-th word @name of the command line @line, or the @index-th that begins with it where it ends in `=`; NULL: none. */
+const char *words_find(const char *line, const char *name, unsigned int index);
+/** words_numbers() - the @index-th word that begins with @name (`hole=`) has @count hexadecimal numbers behind it, with commas: read them. */
+bool words_numbers(const char *line, const char *name, unsigned int index, uint64_t values[], unsigned int count);
 
 /* ---- main.c: called by the architecture ------------------------------------------------------------------------------------- */
 
@@ -64,6 +70,11 @@ extern struct kernel_hooks kernel_hooks;
 
 /** kernel_test() - run the tests linked in, print TAP. Return: how many failed. Weak: a kernel without tests has none. */
 unsigned int kernel_test(void) __attribute__((weak));
+
+/* ---- symbols.c -------------------------------------------------------------------------------------------------------------- */
+
+/** symbol_find() - the function that holds @address. Return: its name and *@offset in it, or NULL. */
+const char *symbol_find(uintptr_t address, uintptr_t *offset);
 
 /* ---- memory.c --------------------------------------------------------------------------------------------------------------- */
 

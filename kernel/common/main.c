@@ -2,6 +2,7 @@
 #include "bench.h"
 #include "console.h"
 #include "cpu.h"
+#include "held.h"
 #include "kernel.h"
 #include "tour.h"
 
@@ -18,17 +19,6 @@ static void begin(void)
 	arch_cpu_load(&first_cpu);
 }
 
-static bool has_word(const char *line, const char *word)
-{
-	size_t length = strlen(word);
-
-	for (const char *at = line; *at != '\0'; at++)
-		if ((at == line || at[-1] == ' ') && strncmp(at, word, length) == 0 &&
-		    (at[length] == ' ' || at[length] == '\0'))
-			return true;
-	return false;
-}
-
 /* The rest of life, on a stack from Loam. @arg: the command line. */
 static void live(void *arg)
 {
@@ -40,14 +30,15 @@ static void live(void *arg)
 	machine_ticks(0, NULL);
 	kprintf("   %u of %u CPU%s up\n", online, cpu_count, cpu_count == 1 ? "" : "s");
 	failures += online != cpu_count;
-	if (has_word(line, "test")) {
+	if (words_find(line, "test", 0) != NULL) {
 		failures += kernel_test != NULL ? kernel_test() : 1;
-	} else if (has_word(line, "bench")) {
+	} else if (words_find(line, "bench", 0) != NULL) {
 		failures += bench_run();
 	} else {
 		failures += tour_run();
-		if (has_word(line, "shell"))
+		if (words_find(line, "shell", 0) != NULL)
 			failures += shell_run();
+		failures += held_check(line);
 		failures += tour_end();
 	}
 	arch_power_off(failures == 0);

@@ -7,6 +7,7 @@
 #include "bootmap.h"
 #include "console.h"
 #include "cpu.h"
+#include "held.h"
 #include "kernel.h"
 
 #define STACK_NBYTES ((size_t)16384)
@@ -52,13 +53,28 @@ static void *direct(loam_paddr address)
 
 /* ---- the map ---------------------------------------------------------------------------------------------------------------- */
 
-static void reserve(loam_paddr base, uint64_t nbytes, const char *what)
+static void reserve(loam_paddr base, uint64_t nbytes, const char *what, bool kept)
 {
 	enum loam_status status = loam_memmap_reserve(&map, base, nbytes, LOAM_REGION_KERNEL);
 
 	if (status != LOAM_OK)
 		kernel_panic("cannot reserve %s at 0x%lx, %lu bytes: %s", what, (unsigned long)base,
 			     (unsigned long)nbytes, loam_status_name(status));
+	if (kept)
+		held_add(base, nbytes, what);
+}
+
+/* `hole=BASE,NBYTES`: a range of RAM that shall not be there, for trying maps this machine does not have. */
+static size_t make_holes(const char *line, size_t count)
+{
+	uint64_t hole[2];
+
+	for (unsigned int i = 0; words_find(line, "hole=", i) != NULL; i++) {
+		if (!words_numbers(line, "hole=", i, hole, 2))
+			kernel_panic("command line: hole=BASE,NBYTES, both in hexadecimal");
+		count = bootmap_cut(raw, count, MAP_ENTRIES_MAX, hole[0], hole[1]);
+	}
+	return count;
 }
 
 static void read_map(const struct arch_firmware *firmware)
@@ -72,10 +88,11 @@ static void read_map(const struct arch_firmware *firmware)
 	} else {
 		must(status, "firmware memory map");
 	}
+	count = make_holes(firmware->command_line, count);
 	must(bootmap_init(&map, raw, count, regions, sizeof(regions) / sizeof(regions[0]), firmware->protocol),
 	     "memory map");
 	reserve(image_address(kernel_image_start), (uint64_t)(kernel_image_end - kernel_image_start),
-		"the kernel's image");
+		"the kernel's image", false);
 	arch_firmware_reserve(reserve);
 }
 
@@ -262,13 +279,17 @@ static void make_layers(void *tlb_memory, size_t tlb_nbytes, void *heap_memory, 
 
 static void make_interrupts(void)
 {
-	size_t nbytes;
-	loam_paddr window = arch_intc_window(&nbytes);
-	void *registers = NULL;
+	void *registers[ARCH_INTC_WINDOWS_MAX] = {NULL};
 
-	if (window != LOAM_PADDR_NONE)
-		must(loam_vmap_phys(&vm, window, nbytes, LOAM_CACHE_DEVICE, LOAM_HERE, &registers),
+	for (unsigned int i = 0; i < ARCH_INTC_WINDOWS_MAX; i++) {
+		size_t nbytes;
+		loam_paddr window = arch_intc_window(i, &nbytes);
+
+		if (window == LOAM_PADDR_NONE)
+			break;
+		must(loam_vmap_phys(&vm, window, nbytes, LOAM_CACHE_DEVICE, LOAM_HERE, &registers[i]),
 		     "mapping the interrupt controller");
+	}
 	arch_intc_init(registers);
 	arch_intc_cpu_init();
 	arch_timer_init();

@@ -40,11 +40,11 @@ static size_t given_back(uint64_t before, uint64_t after)
 static unsigned int flush_here(struct loam_heap *heap)
 {
 	struct loam_pin pin = loam_port_pin();
-	uint64_t *idle = loami_cpu_idle(heap, loami_heap_cpu(heap, pin.cpu));
+	uint8_t *busy = loami_cpu_busy(heap, loami_heap_cpu(heap, pin.cpu));
 
-	if (loami_idle_enter(idle)) {
+	if (loami_busy_enter(busy)) {
 		loami_cpu_flush(heap, pin.cpu);
-		loami_idle_leave(idle);
+		loami_busy_leave(busy);
 	}
 	loam_port_unpin(pin);
 	return pin.cpu;

@@ -1,8 +1,8 @@
-/* kernel/arch/aarch64/console.c: a PL011, polled. QEMU's virt has it at a fixed place. */
-#include "../arch.h"
+/* kernel/arch/aarch64/console.c: a PL011, polled: the device tree's first. Without a tree it is looked for where QEMU's virt has it, to say so. */
+#include "../../common/devicetree.h"
 #include "regs.h"
 
-#define PL011 UINT64_C(0x09000000)
+static loam_paddr pl011 = 0x09000000;
 
 #define DATA 0x00
 #define FLAGS 0x18
@@ -17,16 +17,22 @@
 
 static volatile uint32_t *reg(unsigned int offset)
 {
-	return (volatile uint32_t *)(uintptr_t)(ARCH_DEVICE_MAP + PL011 + offset);
+	return (volatile uint32_t *)(uintptr_t)(ARCH_DEVICE_MAP + pl011 + offset);
 }
 
 loam_paddr arch_device_page(unsigned int index)
 {
-	return index == 0 ? PL011 : LOAM_PADDR_NONE;
+	return index == 0 ? pl011 : LOAM_PADDR_NONE;
 }
 
 void arch_console_init(void)
 {
+	loam_paddr base;
+	uint64_t nbytes;
+
+	if (devicetree_device("arm,pl011", 0, &base, &nbytes) && base < ARCH_BOOT_MAP_NBYTES &&
+	    base % LOAM_PAGE_SIZE == 0)
+		pl011 = base;
 	*reg(CONTROL) = 0;
 	*reg(LINE) = LINE_8_FIFO;
 	*reg(CONTROL) = CONTROL_ON;

@@ -1,5 +1,11 @@
-/* kernel/arch/aarch64/entry.S: from QEMU's or a loader's entry (EL1, MMU off) to kernel_main in the higher half. */
+/* kernel/arch/aarch64/entry.S: from QEMU's or a loader's entry (EL1 or EL2, MMU off) to kernel_main in the higher half.
+ *
+ * As an ELF the kernel is entered at arch_entry. As a flat image it begins with the 64 bytes by which loaders know a kernel for this architecture
+ * (Linux, Documentation/arm64/booting), and has the device tree's address in x0.
+ */
 #include "layout.h"
+
+#define IMAGE_PAGES_4K (1 << 1)
 
 #define MAIR 0x044444ff			/* LOAM_AARCH64_MAIR */
 #define BLOCK_NORMAL 0x701		/* block, accessed, inner shareable, write-back */
@@ -11,11 +17,22 @@
 	add \reg, \reg, :lo12:\symbol
 	.endm
 
+	.section .text.head, "ax"
+	b arch_entry
+	.long 0
+	.quad ARM_LOAD_OFFSET		/* from a 2 MiB boundary, the first in RAM */
+	.quad kernel_image_nbytes
+	.quad IMAGE_PAGES_4K
+	.quad 0, 0, 0
+	.ascii "ARM\x64"
+	.long 0
+
 	.section .text.entry, "ax"
 	.globl arch_entry
 arch_entry:
 	msr daifset, #0xf
 	mov x20, x0			/* the device tree, where the loader follows Linux's protocol */
+	bl arm_to_el1
 
 	physical x0, kernel_bss_start
 	physical x1, kernel_bss_end
@@ -56,6 +73,41 @@ arch_entry:
 	mov x0, x20
 	bl arm_boot
 	brk #0
+
+	/* Where there is an EL2 it is left for good, for EL1 below it, with nothing trapped. Clobbers x0, x1. */
+	.globl arm_to_el1
+arm_to_el1:
+	mrs x0, currentel
+	cmp x0, #(2 << 2)
+	b.ne 2f
+	mov x0, #(1 << 31)		/* EL1 runs AArch64 */
+	msr hcr_el2, x0
+	mov x0, #0x33ff			/* nothing trapped, reserved ones kept */
+	msr cptr_el2, x0
+	msr hstr_el2, xzr
+	mrs x0, cnthctl_el2
+	orr x0, x0, #3			/* the counter and the timer are EL1's */
+	msr cnthctl_el2, x0
+	msr cntvoff_el2, xzr
+	mrs x0, midr_el1
+	msr vpidr_el2, x0
+	mrs x0, mpidr_el1
+	msr vmpidr_el2, x0
+	mrs x0, id_aa64pfr0_el1
+	ubfx x0, x0, #24, #4
+	cbz x0, 1f
+	mrs x0, s3_4_c12_c9_5		/* ICC_SRE_EL2: EL1 may use the GIC's registers */
+	mov x1, #9
+	orr x0, x0, x1
+	msr s3_4_c12_c9_5, x0
+	isb
+1:	ldr x0, =0x30d00800		/* SCTLR_EL1: what must be one, MMU off */
+	msr sctlr_el1, x0
+	mov x0, #0x3c5			/* EL1 on its own stack pointer, all masked */
+	msr spsr_el2, x0
+	msr elr_el2, x30
+	eret
+2:	ret
 
 	/* The boot tables in force for both halves. Clobbers x0, x1. Called where it is and where it is mapped one to one. */
 	.globl arm_mmu_on

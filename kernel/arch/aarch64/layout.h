@@ -27,6 +27,7 @@
 
 /* QEMU's board `virt` has RAM from here on, and for an ELF puts the device tree there. */
 #define ARM_RAM_START ARCH_ADDRESS(0x40000000)
+#define ARM_LOAD_OFFSET ARCH_ADDRESS(0x200000)
 
 /* Where vectors.S finds the stack for an overflow: struct cpu, arch.trap_stack[0]; cpu.c asserts it. */
 #define ARM_CPU_TRAP_STACK 16

@@ -24,8 +24,7 @@ void arch_power_off(bool success)
 	(void)arch_irq_save();
 	arch_console_drain();
 	semihosting_exit(success ? EXIT_SUCCESS : EXIT_FAILURE);
-	register uint64_t x0 __asm__("x0") = PSCI_SYSTEM_OFF;
-	__asm__ volatile("hvc #0" : "+r"(x0) : : "memory");
+	(void)arm_psci(PSCI_SYSTEM_OFF, 0, 0, 0);
 	arch_halt();
 }
 

@@ -2,6 +2,7 @@
 #ifndef KERNEL_AARCH64_REGS_H
 #define KERNEL_AARCH64_REGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,7 @@
 #define ARCH_TRAP_STACKS 1
 struct arch_cpu {
 	void *trap_stack[ARCH_TRAP_STACKS]; /* its end (exclusive): for a trap that finds its stack used up */
+	uint32_t gic_bit;                   /* what names this CPU to a GICv2 */
 };
 
 /* Which of the sixteen vectors; vectors.S adds this where the trap came with its stack used up. */
@@ -25,8 +27,8 @@ _Static_assert(sizeof(struct arch_frame) == 38 * 8, "vectors.S stores 38 words")
 
 /* Interrupt numbers: the software-generated ones are 0 to 15. */
 enum arm_interrupt {
-	ARM_TIMER = 27, /* the virtual timer's private interrupt */
-	ARM_SPURIOUS = 1020,
+	ARM_TIMER = 27,      /* the virtual timer's private interrupt */
+	ARM_SPURIOUS = 1020, /* this and up */
 };
 
 #define ARM_READ(name)                                                                                                 \
@@ -45,9 +47,19 @@ static inline void arm_isb(void)
 /* Affinity: what names a CPU to PSCI and to the interrupt controller. */
 #define ARM_MPIDR_AFFINITY UINT64_C(0xff00ffffff)
 
-/* trap.c's interrupt(), given to intc.c. */
-uint32_t arm_intc_acknowledge(void);
-void arm_intc_end(uint32_t interrupt);
+/* firmware.c: the interrupt controller, as the device tree has it. Windows: the distributor, the redistributors (3) or the CPU's interface (2). */
+struct arm_gic {
+	unsigned int version;
+	uint64_t base[2], nbytes[2];
+};
+extern struct arm_gic arm_gic;
+
+/** arm_intc_acknowledge() - the number of the interrupt that waits, and *@token for arm_intc_end(). */
+uint32_t arm_intc_acknowledge(uint32_t *token);
+void arm_intc_end(uint32_t token);
 void arm_timer_again(void);
+/* firmware.c; smp.c */
+extern bool arm_psci_by_smc;
+int64_t arm_psci(uint64_t function, uint64_t a, uint64_t b, uint64_t c);
 
 #endif

@@ -13,14 +13,18 @@ LOAM_NORETURN void arm_secondary(struct cpu *cpu);
 
 extern const char arm_start[];
 
-static int64_t psci(uint64_t function, uint64_t a, uint64_t b, uint64_t c)
+/* SMC where something runs above us that takes no HVC: then the device tree says so. */
+int64_t arm_psci(uint64_t function, uint64_t a, uint64_t b, uint64_t c)
 {
 	register uint64_t x0 __asm__("x0") = function;
 	register uint64_t x1 __asm__("x1") = a;
 	register uint64_t x2 __asm__("x2") = b;
 	register uint64_t x3 __asm__("x3") = c;
 
-	__asm__ volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+	if (arm_psci_by_smc)
+		__asm__ volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+	else
+		__asm__ volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
 	return (int64_t)x0;
 }
 
@@ -33,7 +37,7 @@ bool arch_smp_start(struct cpu *cpu)
 	arm_secondary_cpu = cpu;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	/* One that was stopped a moment ago may not have arrived there. */
-	while (psci(PSCI_CPU_ON, cpu->hardware_id, (uintptr_t)arm_start - ARCH_IMAGE_BASE, 0) != 0)
+	while (arm_psci(PSCI_CPU_ON, cpu->hardware_id, (uintptr_t)arm_start - ARCH_IMAGE_BASE, 0) != 0)
 		if (arch_time() > end)
 			return false;
 	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && arch_time() < end)
@@ -43,7 +47,7 @@ bool arch_smp_start(struct cpu *cpu)
 
 void arch_smp_stop(void)
 {
-	(void)psci(PSCI_CPU_OFF, 0, 0, 0);
+	(void)arm_psci(PSCI_CPU_OFF, 0, 0, 0);
 	arch_halt();
 }
 

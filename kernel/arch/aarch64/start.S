@@ -5,6 +5,7 @@
 	.globl arm_start
 arm_start:
 	msr daifset, #0xf
+	bl arm_to_el1
 	bl arm_mmu_on
 	ldr x0, =1f
 	br x0

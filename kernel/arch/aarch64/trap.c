@@ -61,7 +61,7 @@ static void fault(struct arch_frame *frame)
 
 static void interrupt(void)
 {
-	uint32_t number = arm_intc_acknowledge();
+	uint32_t token, number = arm_intc_acknowledge(&token);
 
 	if (number >= ARM_SPURIOUS)
 		return;
@@ -69,7 +69,7 @@ static void interrupt(void)
 	/* Ended before it is handled: the handler of a stop does not come back. Interrupts are masked, so none nests. */
 	if (number == ARM_TIMER)
 		arm_timer_again();
-	arm_intc_end(number);
+	arm_intc_end(token);
 	if (number == ARM_TIMER)
 		kernel_tick();
 	else if (number < ARCH_IPI_COUNT)

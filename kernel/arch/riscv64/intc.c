@@ -3,13 +3,14 @@
 
 #define SIE_SOFTWARE (1UL << 1)
 
-loam_paddr arch_intc_window(size_t *nbytes)
+loam_paddr arch_intc_window(unsigned int index, size_t *nbytes)
 {
+	(void)index;
 	*nbytes = 0;
 	return LOAM_PADDR_NONE;
 }
 
-void arch_intc_init(void *registers)
+void arch_intc_init(void *const registers[ARCH_INTC_WINDOWS_MAX])
 {
 	(void)registers;
 }

@@ -1,9 +1,13 @@
-/* kernel/arch/x86_64/entry.S: from the PVH entry point (32 bits, no paging) to kernel_main in the higher half.
+/* kernel/arch/x86_64/entry.S: from the loader's entry (32 bits, no paging) to kernel_main in the higher half.
  *
- * PVH in short: an ELF note names a physical address; there the CPU arrives in flat protected mode with paging off, interrupts
- * off and the physical address of struct hvm_start_info in EBX. Nothing else is promised, not even a stack.
+ * Two loaders come the same way: in flat protected mode, paging and interrupts off, a physical address in EBX. Nothing else is promised, not
+ * even a stack. PVH finds the entry by an ELF note, and EBX points to struct hvm_start_info. Multiboot2 (GRUB) finds it by a header in the first
+ * 32 KiB of the file, says so by a magic number in EAX, and EBX points to its information.
  */
 #include "layout.h"
+
+#define MULTIBOOT2_MAGIC 0xe85250d6
+#define MULTIBOOT2_I386 0
 
 #define PHYSICAL(symbol) ((symbol) - ARCH_IMAGE_BASE)
 
@@ -15,13 +19,32 @@
 	.asciz "Xen"
 	.long PHYSICAL(arch_entry)
 
+	.section .multiboot2, "a"
+	.balign 8
+header:
+	.long MULTIBOOT2_MAGIC
+	.long MULTIBOOT2_I386
+	.long header_end - header
+	.long -(MULTIBOOT2_MAGIC + MULTIBOOT2_I386 + (header_end - header))
+	/* Told to the loader: the entry in 32 bits, text mode is understood, modules lie on page boundaries. */
+	.short 3, 0
+	.long 12, PHYSICAL(arch_entry), 0
+	.short 4, 0
+	.long 12, 2, 0
+	.short 6, 0
+	.long 8
+	.short 0, 0
+	.long 8
+header_end:
+
 	.section .text.entry, "ax"
 	.code32
 	.globl arch_entry
 arch_entry:
 	cli
 	cld
-	movl %ebx, %esi			/* the start info, until C takes it */
+	movl %eax, %ebp			/* the magic number and */
+	movl %ebx, %esi			/* the information, until C takes them */
 
 	/* .bss is ours to clear: a loader that restarts us need not have done it. */
 	movl $PHYSICAL(kernel_bss_start), %edi
@@ -54,6 +77,7 @@ arch_entry:
 	movl $(PHYSICAL(x86_boot_leaves) + 3), PHYSICAL(x86_boot_high) + 510 * 8
 	movl $(PHYSICAL(x86_boot_low) + 3), PHYSICAL(x86_boot_root)
 	movl $(PHYSICAL(x86_boot_low) + 3), PHYSICAL(x86_boot_root) + 256 * 8
+	movl $(PHYSICAL(x86_boot_low) + 3), PHYSICAL(x86_boot_root) + 416 * 8
 	movl $(PHYSICAL(x86_boot_high) + 3), PHYSICAL(x86_boot_root) + 511 * 8
 
 	movl $PHYSICAL(x86_boot_root), %eax
@@ -83,8 +107,8 @@ arch_entry:
 	movl %eax, %fs
 	movl %eax, %gs
 	leaq x86_boot_stack_end(%rip), %rsp
+	movl %ebp, %edi
 	xorl %ebp, %ebp			/* where backtraces end */
-	movl %esi, %edi
 	call x86_boot
 	ud2
 

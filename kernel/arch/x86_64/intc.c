@@ -66,10 +66,10 @@ void arch_ipi_send(unsigned int cpu, enum arch_ipi ipi)
 	x86_apic_command(cpus[cpu].hardware_id, command);
 }
 
-loam_paddr arch_intc_window(size_t *nbytes)
+loam_paddr arch_intc_window(unsigned int index, size_t *nbytes)
 {
 	*nbytes = LOAM_PAGE_SIZE;
-	if (has_x2apic())
+	if (index > 0 || has_x2apic())
 		return LOAM_PADDR_NONE;
 	return x86_rdmsr(X86_MSR_APIC_BASE) & APIC_BASE_ADDRESS;
 }
@@ -84,11 +84,11 @@ static void pic_mask(uint16_t port, uint8_t first, uint8_t cascade)
 	x86_out8((uint16_t)(port + 1), 0xff);
 }
 
-void arch_intc_init(void *registers)
+void arch_intc_init(void *const registers[ARCH_INTC_WINDOWS_MAX])
 {
 	pic_mask(PIC1, X86_VECTOR_PIC, 1 << 2);
 	pic_mask(PIC2, X86_VECTOR_PIC + 8, 2);
-	page = registers;
+	page = registers[0];
 }
 
 void arch_intc_cpu_init(void)

@@ -139,6 +139,9 @@ static inline void x86_write_cr4(uint64_t value)
 	__asm__ volatile("movq %0, %%cr4" : : "r"(value) : "memory");
 }
 
+/* console.c: text goes to a screen too: cells of character and colour at @base. */
+void x86_console_screen(uint64_t base, uint32_t columns, uint32_t rows);
+
 static inline void x86_invlpg(uintptr_t address)
 {
 	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
