@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 #define LOAM_HEAP_MIN_ALIGN 16
-#define LOAM_HEAP_SMALL_MAX ((size_t)32768)
+#define LOAM_HEAP_SMALL_MAX ((size_t)65536)
 
 /**
  * struct loam_heap_config - what the heap stands on.
@@ -35,7 +35,7 @@ struct loami_magazine;
 
 /* What a byte of state can say: five codes for places without a live object, then one code for each size class, then one for each typed cache. */
 #define LOAM_HEAP_CODES 256
-#define LOAM_HEAP_SIZE_CLASSES 40
+#define LOAM_HEAP_SIZE_CLASSES 44
 #define LOAM_HEAP_IDLE 16                                                   /* runs of frames kept warm */
 #define LOAM_HEAP_CACHES_MAX (LOAM_HEAP_CODES - LOAM_HEAP_SIZE_CLASSES - 5) /* typed caches of one heap */
 
@@ -102,8 +102,9 @@ struct loam_heap {
 	struct loam_lock registry;
 	struct loam_lock pages;
 
-	uint64_t regions_partial;      /* (p) first region with frames to spare, by its state frame */
-	uint64_t regions_idle;         /* (p) regions wholly free */
+	uint64_t regions_partial[16];  /* (p) first region whose longest run of spare frames is 1 .. 16 frames, by its state frame */
+	uint64_t regions_idle;         /* (p) first region that is wholly spare */
+	uint64_t nregions_idle;        /* (p) */
 	uint64_t pieces[8];            /* (p) frames with free pieces of metadata, by log2 of their size */
 	uint64_t slab_frames;          /* (p) in regions */
 	uint64_t meta_frames;          /* (p) under states, magazines, records */

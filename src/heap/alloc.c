@@ -138,6 +138,9 @@ static __attribute__((noinline)) void *alloc_general(struct loam_heap *heap, siz
 	if (!cache)
 		return loami_large_alloc(heap, nbytes, align, zero, site);
 	object = loami_alloc_slow(cache);
+	/* Frames in a row are not to be had: an area may be. */
+	if (!object && nbytes > LOAM_PAGE_SIZE)
+		return loami_large_alloc(heap, nbytes, align, zero, site);
 	if (!object)
 		return NULL;
 	note_alloc(heap, object, site);

@@ -166,24 +166,36 @@ static void look_at_cache(struct looking *looking, struct loam_heap_cache *cache
 		WRONG(looking, "S2: the lists of %s do not hold its slabs\n", cache->name);
 }
 
-static void look_at_regions(struct looking *looking)
+static uint64_t look_at_region_list(struct looking *looking, uint64_t first, uint64_t list)
 {
 	struct loam_heap *heap = looking->heap;
-	uint64_t prev = LOAM_FRAME_LINK_NONE;
+	uint64_t prev = LOAM_FRAME_LINK_NONE, count = 0;
 
-	for (uint64_t at = heap->regions_partial; at != LOAM_FRAME_LINK_NONE; at = loami_heap_slot(heap, at)->next) {
+	for (uint64_t at = first; at != LOAM_FRAME_LINK_NONE; at = loami_heap_slot(heap, at)->next, count++) {
 		const struct loami_region *region = LOAMI_TAIL(struct loami_region, loami_heap_slot(heap, at));
-		loam_pfn first = heap->first + (loam_pfn)region->number * LOAMI_REGION_FRAMES;
+		loam_pfn frame = heap->first + (loam_pfn)region->number * LOAMI_REGION_FRAMES;
+		uint64_t right = region->spare == region->owned ? LOAMI_REGION_IDLE : loami_longest_run(region->spare);
 
-		if (region->spare == 0 || (region->spare & ~region->owned) != 0 ||
-		    loami_heap_slot(heap, at)->prev != prev)
+		if (region->spare == 0 || (region->spare & ~region->owned) != 0 || region->list != list ||
+		    list != right || loami_heap_slot(heap, at)->prev != prev)
 			WRONG(looking, "I1, I2: region %u: owned 0x%x, spare 0x%x\n", region->number, region->owned,
 			      region->spare);
 		for (unsigned int i = 0; i < LOAMI_REGION_FRAMES; i++)
-			if ((loami_heap_kind(heap, first + i) == LOAMI_KIND_SPARE) != ((region->spare >> i & 1) != 0))
-				WRONG(looking, "I3: frame 0x%lx\n", (unsigned long)(first + i));
+			if ((loami_heap_kind(heap, frame + i) == LOAMI_KIND_SPARE) != ((region->spare >> i & 1) != 0))
+				WRONG(looking, "I3: frame 0x%lx\n", (unsigned long)(frame + i));
 		prev = at;
 	}
+	return count;
+}
+
+static void look_at_regions(struct looking *looking)
+{
+	for (unsigned int run = 1; run <= LOAMI_REGION_FRAMES; run++)
+		(void)look_at_region_list(looking, looking->heap->regions_partial[run - 1], run);
+	if (look_at_region_list(looking, looking->heap->regions_idle, LOAMI_REGION_IDLE) !=
+	    looking->heap->nregions_idle)
+		WRONG(looking, "I2: not as many idle regions as it says, %lu\n",
+		      (unsigned long)looking->heap->nregions_idle);
 }
 
 static void look_at_frames(struct looking *looking)

@@ -144,8 +144,9 @@ struct loami_region {
 	uint16_t owned; /* frames of the 64 KiB that are the heap's */
 	uint16_t spare; /* of them, in no slab */
 	uint32_t number;
-	uint64_t unused;
+	uint64_t list; /* it is on: 0 none, 1 .. 16 a run of so many frames is spare, LOAMI_REGION_IDLE all of it is */
 };
+#define LOAMI_REGION_IDLE 17
 /* In a frame of small pieces of metadata. */
 struct loami_pieces {
 	uint64_t spare; /* a bit per piece */
@@ -250,7 +251,8 @@ static inline void *loami_heap_fail(struct loam_heap *heap, enum loam_status sta
 extern const uint8_t loami_class_codes[LOAM_HEAP_SMALL_MAX / 16 + 1];
 /* Fill in what follows from a cache's size. */
 void loami_cache_shape(struct loam_heap_cache *cache, uint64_t ram_frames);
-#define LOAMI_SLAB_FRAMES_MAX 8
+#define LOAMI_SLAB_FRAMES_GROWN 8 /* a slab grows to that */
+#define LOAMI_SLAB_FRAMES_MAX LOAMI_REGION_FRAMES
 /* Frames of the next slab, when there are @nslabs. */
 unsigned int loami_slab_frames(const struct loam_heap_cache *cache, uint64_t nslabs);
 void loami_classes_init(struct loam_heap *heap, uint64_t ram_frames);
@@ -265,6 +267,8 @@ static inline unsigned int loami_class_code(size_t nbytes)
 /* Lists through slots, linked by frame number. */
 void loami_list_push(struct loam_heap *heap, uint64_t *list, loam_pfn pfn);
 void loami_list_remove(struct loam_heap *heap, uint64_t *list, loam_pfn pfn);
+/* The longest run of ones in a mask of a region's frames. */
+unsigned int loami_longest_run(uint16_t mask);
 /* A region that is none of the heap's: its addresses find states that say NONE. */
 void loami_region_forget(struct loam_heap *heap, uint32_t region);
 /* A run of @n (1..16) frames of one region for a slab. @reclaim: may run shrinkers; then no lock is held. LOAM_PFN_NONE: there is none. */

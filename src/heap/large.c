@@ -2,7 +2,8 @@
  *
  * A large object is an exact run of frames, in the direct map; where no run is to be had it is a vmalloc area, which brings its guard page. What a frame is (LARGE)
  * is said by heap->kinds, how long by the head frame's slot. A vmalloc area is this heap's when its recorded call site is the heap's own: so no table is
- * needed. A run that is freed waits among a few others, warm, to be an object of the same length again; a second free of it is named as such. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
+ * needed. A run that is freed waits among a few others, warm, to be an object of the same length again (all of them no more than a 64th of memory); a second free of it is named
+ * as such. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
  */
 #include "internal.h"
 
@@ -209,7 +210,8 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 	struct run out;
 	unsigned int i;
 
-	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 512) {
+	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 256 ||
+	    heap->idle_frames + npages > heap->ram_frames / 64) {
 		set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
 		return (struct run){first, npages};
 	}

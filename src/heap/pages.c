@@ -5,8 +5,8 @@
  *   Metadata smaller than a frame comes in pieces of a power of two out of frames of such pieces.
  * 2 Structures. The descriptor of a region is in the slot of its states' frame, that of a frame of pieces in its own slot. heap->kinds says of each frame what it
  *   is to the heap; a slot's owner's part is believed only after it.
- * 3 Invariants (checked by loam_heap_check()): I1 spare is a part of owned. I2 a region on the partial list has spare frames and one that has is on it.
- *   I3 kinds say SPARE exactly for spare frames. I4 a region that owns nothing does not exist; its entry in heap->regions leads to a frame of zeros.
+ * 3 Invariants (checked by loam_heap_check()): I1 spare is a part of owned. I2 a region is on the list of its longest run of spare
+ *   frames, on the idle list when all it owns are spare, on none when none is. I3 kinds say SPARE exactly for spare frames. I4 a region that owns nothing does not exist; its entry in heap->regions leads to a frame of zeros.
  * 4 Locks: pages guards all of it. heap->regions and heap->kinds are read without: whoever frees a good pointer had it handed over by somebody after the region was
  *   made, and a region does not go while it has a live object; for a bad pointer any answer but "live" is right, and a byte of states is memory of the direct map
  *   even when its frame has been freed since.
@@ -72,23 +72,54 @@ static loam_pfn states_frame(const struct loam_heap *heap, uint32_t region)
 	return loami_heap_pfn(heap, (const void *)states);
 }
 
+unsigned int loami_longest_run(uint16_t mask)
+{
+	unsigned int n = 0;
+
+	for (uint32_t m = mask; m != 0; m &= m >> 1)
+		n++;
+	return n;
+}
+
+static uint64_t *list_of(struct loam_heap *heap, uint64_t list)
+{
+	return list == LOAMI_REGION_IDLE ? &heap->regions_idle : &heap->regions_partial[list - 1];
+}
+
+/* Onto the list where it belongs by what it has to spare; off all of them when it is to go. */
+static void relist_locked(struct loam_heap *heap, loam_pfn states, bool gone)
+{
+	struct loami_region *region = region_of(heap, states);
+	uint64_t list = region->spare == region->owned ? LOAMI_REGION_IDLE : loami_longest_run(region->spare);
+
+	if (gone)
+		list = 0;
+	if (list == region->list)
+		return;
+	if (region->list != 0)
+		loami_list_remove(heap, list_of(heap, region->list), states);
+	if (list != 0)
+		loami_list_push(heap, list_of(heap, list), states);
+	heap->nregions_idle += list == LOAMI_REGION_IDLE;
+	heap->nregions_idle -= region->list == LOAMI_REGION_IDLE;
+	region->list = list;
+}
+
 /* Add frames of one region that have just been taken. The caller has a frame of zeros for its states, and takes it back when the region had one. */
 static loam_pfn region_add_locked(struct loam_heap *heap, loam_pfn first, unsigned int n, loam_pfn states)
 {
 	uint32_t number = (uint32_t)((first - heap->first) / LOAMI_REGION_FRAMES);
 	uint16_t mask = (uint16_t)(loami_mask64(n) << (first % LOAMI_REGION_FRAMES));
 	struct loami_region *region;
+	loam_pfn at;
 
 	if (region_exists(heap, number)) {
-		loam_pfn old = states_frame(heap, number);
-
-		region = region_of(heap, old);
-		if (region->spare == 0)
-			loami_list_push(heap, &heap->regions_partial, old);
+		at = states_frame(heap, number);
+		region = region_of(heap, at);
 	} else {
+		at = states;
 		region = region_of(heap, states);
 		*region = (struct loami_region){.number = number};
-		loami_list_push(heap, &heap->regions_partial, states);
 		loami_heap_set_kind(heap, states, LOAMI_KIND_META);
 		heap->meta_frames++;
 		loami_store_release(&heap->regions[number], biased(heap, number, loami_heap_virt(heap, states)));
@@ -96,6 +127,7 @@ static loam_pfn region_add_locked(struct loam_heap *heap, loam_pfn first, unsign
 	}
 	region->owned |= mask;
 	region->spare |= mask;
+	relist_locked(heap, at, false);
 	heap->slab_frames += n;
 	for (unsigned int i = 0; i < n; i++)
 		loami_heap_set_kind(heap, first + i, LOAMI_KIND_SPARE);
@@ -145,7 +177,7 @@ static size_t region_release_locked(struct loam_heap *heap, loam_pfn states)
 	uint64_t owned = region->owned;
 	size_t n = 1;
 
-	loami_list_remove(heap, &heap->regions_partial, states);
+	relist_locked(heap, states, true);
 	loami_region_forget(heap, region->number);
 	loami_heap_set_kind(heap, states, LOAMI_KIND_FOREIGN);
 	heap->meta_frames--;
@@ -174,30 +206,36 @@ static unsigned int find_run(uint16_t mask, unsigned int n)
 	return m == 0 ? LOAMI_REGION_FRAMES : loami_ctz64(m);
 }
 
+/* @n frames in a row of the region at @states; LOAM_PFN_NONE: it has not so many. */
+static loam_pfn region_take_locked(struct loam_heap *heap, loam_pfn states, unsigned int n)
+{
+	struct loami_region *region = region_of(heap, states);
+	unsigned int at = find_run(region->spare, n);
+	loam_pfn first = heap->first + (loam_pfn)region->number * LOAMI_REGION_FRAMES + at;
+
+	if (at == LOAMI_REGION_FRAMES)
+		return LOAM_PFN_NONE;
+	region->spare = (uint16_t)(region->spare & ~(loami_mask64(n) << at));
+	relist_locked(heap, states, false);
+	for (unsigned int i = 1; i < n; i++) {
+		loami_store_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, first + i))->head, first);
+		loami_heap_set_kind(heap, first + i, LOAMI_KIND_SLAB_TAIL);
+	}
+	return first;
+}
+
+/* The tightest fit. Of wholly spare regions there are no more than CPUs and one. */
 static loam_pfn run_take_locked(struct loam_heap *heap, unsigned int n)
 {
-	for (loam_pfn states = heap->regions_partial; states != LOAM_FRAME_LINK_NONE;
-	     states = loami_heap_slot(heap, states)->next) {
-		struct loami_region *region = region_of(heap, states);
-		unsigned int at = find_run(region->spare, n);
-		loam_pfn first;
+	loam_pfn first = LOAM_PFN_NONE;
 
-		if (at == LOAMI_REGION_FRAMES)
-			continue;
-		if (region->spare == region->owned)
-			heap->regions_idle -= heap->regions_idle != 0;
-		region->spare = (uint16_t)(region->spare & ~(loami_mask64(n) << at));
-		if (region->spare == 0)
-			loami_list_remove(heap, &heap->regions_partial, states);
-		first = heap->first + (loam_pfn)region->number * LOAMI_REGION_FRAMES + at;
-		for (unsigned int i = 1; i < n; i++) {
-			loami_store_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, first + i))->head,
-					    first);
-			loami_heap_set_kind(heap, first + i, LOAMI_KIND_SLAB_TAIL);
-		}
-		return first;
-	}
-	return LOAM_PFN_NONE;
+	for (unsigned int list = n; list <= LOAMI_REGION_FRAMES; list++)
+		if (heap->regions_partial[list - 1] != LOAM_FRAME_LINK_NONE)
+			return region_take_locked(heap, heap->regions_partial[list - 1], n);
+	for (loam_pfn states = heap->regions_idle; states != LOAM_FRAME_LINK_NONE && first == LOAM_PFN_NONE;
+	     states = loami_heap_slot(heap, states)->next)
+		first = region_take_locked(heap, states, n);
+	return first;
 }
 
 loam_pfn loami_run_alloc(struct loam_heap *heap, unsigned int n, bool reclaim)
@@ -222,33 +260,25 @@ void loami_run_free(struct loam_heap *heap, loam_pfn first, unsigned int n)
 
 	for (unsigned int i = 0; i < n; i++)
 		loami_heap_set_kind(heap, first + i, LOAMI_KIND_SPARE);
-	if (region->spare == 0)
-		loami_list_push(heap, &heap->regions_partial, states);
 	region->spare |= mask;
+	relist_locked(heap, states, false);
 	/* One idle region stays, so that one slab back and forth does not go to the frame layer. */
-	if (region->spare == region->owned && heap->regions_idle++ != 0) {
-		heap->regions_idle--;
+	if (region->spare == region->owned && heap->nregions_idle > 1)
 		(void)region_release_locked(heap, states);
-	}
 	loami_unlock_irq(&heap->pages, irq);
 }
 
 size_t loami_regions_trim(struct loam_heap *heap)
 {
-	unsigned long irq = loami_lock_irq(&heap->pages);
-	loam_pfn states = heap->regions_partial;
-	size_t n = 0;
+	size_t n = 0, more;
 
-	while (states != LOAM_FRAME_LINK_NONE) {
-		loam_pfn next = loami_heap_slot(heap, states)->next;
-		struct loami_region *region = region_of(heap, states);
+	do {
+		unsigned long irq = loami_lock_irq(&heap->pages);
 
-		if (region->spare == region->owned)
-			n += region_release_locked(heap, states);
-		states = next;
-	}
-	heap->regions_idle = 0;
-	loami_unlock_irq(&heap->pages, irq);
+		more = heap->regions_idle == LOAM_FRAME_LINK_NONE ? 0 : region_release_locked(heap, heap->regions_idle);
+		loami_unlock_irq(&heap->pages, irq);
+		n += more;
+	} while (more != 0);
 	return n;
 }
 

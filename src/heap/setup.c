@@ -98,7 +98,10 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 {
 	heap->registry = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_REGISTRY);
 	heap->pages = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_LARGE);
-	heap->regions_partial = LOAM_FRAME_LINK_NONE;
+	for (size_t i = 0; i < LOAMI_COUNT(heap->regions_partial); i++)
+		heap->regions_partial[i] = LOAM_FRAME_LINK_NONE;
+	heap->regions_idle = LOAM_FRAME_LINK_NONE;
+	heap->nregions_idle = 0;
 	for (size_t i = 0; i < LOAMI_COUNT(heap->pieces); i++)
 		heap->pieces[i] = LOAM_FRAME_LINK_NONE;
 	for (uint32_t region = 0; region < heap->nregions; region++)

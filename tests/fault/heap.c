@@ -180,13 +180,13 @@ static bool large(void *context)
 {
 	struct scene *scene = context;
 	struct loam_heap *heap = scene->rig.heap;
-	void *object = loam_heap_alloc(heap, 70000), *grown;
+	void *object = loam_heap_alloc(heap, 140000), *grown;
 
 	if (!object)
 		return false;
-	heap_rig_fill(object, 70000, 5);
-	grown = loam_heap_realloc(heap, object, 100000);
-	if (!grown || !heap_rig_filled(grown, 70000, 5))
+	heap_rig_fill(object, 140000, 5);
+	grown = loam_heap_realloc(heap, object, 200000);
+	if (!grown || !heap_rig_filled(grown, 140000, 5))
 		return false;
 	loam_heap_free(heap, grown);
 	return at_rest(scene);
@@ -195,7 +195,7 @@ static bool large(void *context)
 static void large_handler(void *context)
 {
 	struct scene *scene = context;
-	void *object = loam_heap_alloc(scene->rig.heap, 50000);
+	void *object = loam_heap_alloc(scene->rig.heap, 90000);
 
 	if (!object)
 		scene->wrong++;
@@ -319,7 +319,7 @@ static bool everything(void *context)
 	void *typed[8] = {0};
 
 	for (unsigned int i = 0; i < HELD; i++)
-		scene->held[i] = loam_heap_alloc(heap, i % 9 == 0 ? 40000 : 16u << (i % 8));
+		scene->held[i] = loam_heap_alloc(heap, i % 9 == 0 ? (i % 2 ? 90000 : 40000) : 16u << (i % 8));
 	if (loam_heap_cache_create(heap, &config, &cache) == LOAM_OK)
 		for (unsigned int i = 0; i < 8; i++)
 			typed[i] = loam_heap_cache_alloc(cache);

@@ -34,7 +34,7 @@ static uint64_t first_seed;
 static size_t random_size(uint64_t r)
 {
 	if (r % 100 == 0)
-		return 32768 + (r >> 10) % 100000;
+		return 32768 + (r >> 10) % 140000;
 	if (r % 10 == 0)
 		return (r >> 10) % 32769;
 	return (r >> 10) % 700;

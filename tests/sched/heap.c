@@ -30,9 +30,9 @@ static uint64_t used(void)
 	return stats.used;
 }
 
-static void begin(void *context)
+static void begin_with(void *context, uint64_t npages)
 {
-	struct rig_config machine = {.npages = 600, .ncpus = CPUS};
+	struct rig_config machine = {.npages = npages, .ncpus = CPUS};
 	struct loam_heap_config config = {.ncpus = CPUS, .hardened = context != NULL};
 
 	s.rig = rig_create(&machine);
@@ -44,6 +44,11 @@ static void begin(void *context)
 		s.given[i] = NULL;
 	for (unsigned int i = 0; i < CPUS; i++)
 		s.kept[i] = NULL;
+}
+
+static void begin(void *context)
+{
+	begin_with(context, 600);
 }
 
 static bool end(void *context)
@@ -176,14 +181,16 @@ TEST(H2_refill_against_trim_in_every_order)
 
 static void give_large(void *context)
 {
-	begin(context);
-	loam_heap_free(&s.heap, loam_heap_alloc(&s.heap, 40000));
+	/* So much memory that a run is kept. */
+	begin_with(context, 8192);
+	loam_heap_free(&s.heap, loam_heap_alloc(&s.heap, 90000));
+	CHECK(s.heap.idle_frames != 0);
 }
 
 static void large(void *context, unsigned int i)
 {
 	(void)context;
-	s.kept[i] = use(loam_heap_alloc(&s.heap, 40000));
+	s.kept[i] = use(loam_heap_alloc(&s.heap, 90000));
 	if (i == 1)
 		(void)loam_heap_trim(&s.heap);
 }

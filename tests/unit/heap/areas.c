@@ -32,7 +32,7 @@ TEST(H1_without_a_run_of_frames_a_large_object_is_a_vmalloc_area)
 	struct loam_heap_config config = {.ncpus = 1};
 	struct loam_heap_object what;
 	struct loam_heap_stats stats;
-	char *object, *foreign;
+	char *object, *foreign, *small;
 
 	vm_begin(4096, 64 * MIB);
 	heap = (struct loam_heap){0};
@@ -48,7 +48,13 @@ TEST(H1_without_a_run_of_frames_a_large_object_is_a_vmalloc_area)
 	CHECK_EQ(what.start, object);
 	loam_heap_read_stats(&heap, &stats);
 	CHECK_EQ(stats.used_bytes, 20 * PAGE);
-	CHECK(loam_heap_realloc(&heap, object, 15 * PAGE) == object);
+	CHECK(loam_heap_realloc(&heap, object, 17 * PAGE) == object);
+
+	/* So is one of a size class whose slab would need frames in a row. */
+	small = loam_heap_alloc(&heap, 5 * PAGE);
+	CHECK((uintptr_t)small >= VM_START && (uintptr_t)small < VM_START + 64 * MIB);
+	CHECK_EQ(loam_heap_usable_size(&heap, small), 5 * PAGE);
+	loam_heap_free_sized(&heap, small, 5 * PAGE);
 
 	foreign = vm_alloc(5 * PAGE);
 	CHECK_MISUSE(loam_heap_free(&heap, foreign),
@@ -61,7 +67,7 @@ TEST(H1_without_a_run_of_frames_a_large_object_is_a_vmalloc_area)
 		     "loam: heap: free of 0x%lx, a vmalloc address where no large object starts", HEX(object));
 	loam_heap_read_stats(&heap, &stats);
 	CHECK_EQ(stats.used_bytes, 0);
-	CHECK_EQ(stats.frees, 1);
+	CHECK_EQ(stats.frees, 2);
 	mend();
 	CHECK_OK(loam_heap_check(&heap));
 	CHECK_OK(loam_vmalloc_check(&fix.vm));

@@ -142,18 +142,33 @@ TEST(H6_check_finds_wrong_magazines)
 	end(&d);
 }
 
+static loam_pfn partial_region(const struct loam_heap *heap)
+{
+	unsigned int i = 0;
+
+	while (heap->regions_partial[i] == LOAM_FRAME_LINK_NONE)
+		i++;
+	return heap->regions_partial[i];
+}
+
 TEST(H6_check_finds_wrong_frames)
 {
 	struct damaged d = make();
 	struct loam_heap *heap = d.rig.heap;
-	struct loami_region *region = LOAMI_TAIL(struct loami_region, loami_heap_slot(heap, heap->regions_partial));
+	struct loami_region *region = LOAMI_TAIL(struct loami_region, loami_heap_slot(heap, partial_region(heap)));
 	uint16_t spare = region->spare;
 
 	region->spare = (uint16_t)(spare & (spare - 1));
-	check_says(&d, "loam: heap: check: I3: ");
+	check_says(&d, "loam: heap: check: I1, I2: ");
 	region->spare = (uint16_t)(spare | 1u << loami_ctz64(~(uint64_t)spare));
-	check_says(&d, "loam: heap: check: I3: ");
+	check_says(&d, "loam: heap: check: I");
 	region->spare = spare;
+	heap->kinds[(loam_pfn)region->number * LOAMI_REGION_FRAMES + loami_ctz64(spare)] = LOAMI_KIND_META;
+	check_says(&d, "loam: heap: check: ");
+	heap->kinds[(loam_pfn)region->number * LOAMI_REGION_FRAMES + loami_ctz64(spare)] = LOAMI_KIND_SPARE;
+	heap->nregions_idle++;
+	check_says(&d, "loam: heap: check: I2: not as many idle regions as it says");
+	heap->nregions_idle--;
 	heap->slab_frames++;
 	check_says(&d, "loam: heap: check: ");
 	heap->slab_frames--;

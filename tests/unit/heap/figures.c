@@ -18,7 +18,7 @@ TEST(H5_figures_are_exact_at_rest)
 			frees++;
 			objects[i] = NULL;
 		} else {
-			objects[i] = loam_heap_alloc(rig.heap, rig_random(&seed) % (step % 50 == 0 ? 70000 : 600));
+			objects[i] = loam_heap_alloc(rig.heap, rig_random(&seed) % (step % 50 == 0 ? 190000 : 600));
 			CHECK(objects[i] != NULL);
 			sizes[i] = loam_heap_usable_size(rig.heap, objects[i]);
 			used += sizes[i];
@@ -123,7 +123,7 @@ TEST(H6_an_address_is_explained_with_its_call_sites)
 {
 	struct heap_rig rig = heap_rig_make(2048, 1, true);
 	char *object = loam_heap_alloc_at(rig.heap, 100, &site_a);
-	char *large = loam_heap_alloc_at(rig.heap, 40000, &site_b);
+	char *large = loam_heap_alloc_at(rig.heap, 90000, &site_b);
 	struct loam_heap_object what;
 
 	CHECK_EQ(loam_heap_whereis(rig.heap, (uintptr_t)object + 77, &what), LOAM_HEAP_LIVE);

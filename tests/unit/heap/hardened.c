@@ -108,7 +108,7 @@ TEST(H1_hardened_sizes_leave_room_for_the_canary)
 {
 	struct heap_rig rig = make(1);
 
-	for (size_t nbytes = 0; nbytes <= 40000; nbytes += nbytes < 300 ? 1 : 211) {
+	for (size_t nbytes = 0; nbytes <= 80000; nbytes += nbytes < 300 ? 1 : 211) {
 		void *object = loam_heap_alloc(rig.heap, nbytes),
 		     *aligned = loam_heap_alloc_aligned(rig.heap, nbytes, 128);
 

@@ -84,7 +84,7 @@ TEST(H6_double_free_of_a_large_object_is_named_with_both_call_sites_too)
 {
 	/* Large enough that the run is kept for a while. */
 	struct heap_rig rig = heap_rig_make(8192, 1, true);
-	void *object = loam_heap_alloc_at(rig.heap, 40000, &site_a);
+	void *object = loam_heap_alloc_at(rig.heap, 90000, &site_a);
 
 	loam_heap_free_at(rig.heap, object, &site_b);
 	CHECK_MISUSE(
@@ -191,7 +191,7 @@ TEST(H6_wrong_sizes_are_named)
 {
 	struct heap_rig rig = heap_rig_make(1024, 1, false);
 	void *object = loam_heap_alloc(rig.heap, 64);
-	void *large = loam_heap_alloc(rig.heap, 50000);
+	void *large = loam_heap_alloc(rig.heap, 90000);
 	struct before b = before(&rig);
 
 	CHECK_MISUSE(loam_heap_free_sized(rig.heap, object, 65),
@@ -201,17 +201,17 @@ TEST(H6_wrong_sizes_are_named)
 	CHECK_MISUSE(loam_heap_free_sized(rig.heap, object, 100000),
 		     "loam: heap: sized free of 0x%lx (size-64) with 100000 bytes, but its place has 64", HEX(object));
 	CHECK_MISUSE(loam_heap_free_sized(rig.heap, large, 64),
-		     "loam: heap: sized free of 0x%lx (large) with 64 bytes, but its place has 53248", HEX(large));
+		     "loam: heap: sized free of 0x%lx (large) with 64 bytes, but its place has 90112", HEX(large));
 	check_unchanged(&rig, &b);
 	loam_heap_free_sized(rig.heap, object, 64);
-	loam_heap_free_sized(rig.heap, large, 50000);
+	loam_heap_free_sized(rig.heap, large, 90000);
 	heap_rig_end(&rig);
 }
 
 TEST(H6_large_objects_are_guarded_too)
 {
 	struct heap_rig rig = heap_rig_make(8192, 1, false);
-	char *large = loam_heap_alloc(rig.heap, 50000);
+	char *large = loam_heap_alloc(rig.heap, 90000);
 	struct before b = before(&rig);
 
 	CHECK_MISUSE(loam_heap_free(rig.heap, large + 4096),
@@ -247,7 +247,7 @@ TEST(H6_objects_of_another_cache_are_named)
 	CHECK_OK(loam_heap_cache_create(rig.heap, &config, &dentries));
 	inode = loam_heap_cache_alloc(inodes);
 	plain = loam_heap_alloc(rig.heap, 64);
-	large = loam_heap_alloc(rig.heap, 50000);
+	large = loam_heap_alloc(rig.heap, 90000);
 	b = before(&rig);
 	CHECK_MISUSE(loam_heap_cache_free(dentries, inode), "loam: heap: free of 0x%lx (inode) to cache dentry",
 		     HEX(inode));
