@@ -1,6 +1,6 @@
 /* loam/arena.h: ranges of address space: reserve, look up, release. What lies behind them is somebody else's business.
  *
- * A range is live from loam_arena_reserve() on. It is given up in steps:
+ * A range is live from loam_arena_reserve() on, or claimed until its owner says that it is live. It is given up in steps:
  *
  *	claim     it is no longer live; of any number of claims one succeeds
  *	publish   its page-table entries are cleared; it waits, dirty, in the open batch of this CPU
@@ -108,6 +108,13 @@ struct loam_area {
  */
 LOAM_NODISCARD enum loam_status loam_arena_reserve(struct loam_arena *arena, size_t npages, size_t align,
 						   struct loam_area *area);
+
+/**
+ * loam_arena_reserve_claimed() - the same, but claimed by the caller: nobody else can claim it, whatever old address he has, until loam_arena_unclaim() makes
+ * it live. For whoever has something to put behind the range first.
+ */
+LOAM_NODISCARD enum loam_status loam_arena_reserve_claimed(struct loam_arena *arena, size_t npages, size_t align,
+							   struct loam_area *area);
 
 /** loam_arena_write_record() - set the record of a range that the caller owns. Readers see the old or the new @sequence, never a mixture. */
 void loam_arena_write_record(const struct loam_area *area, const struct loam_area_record *record);

@@ -107,16 +107,16 @@ LOAM_NODISCARD enum loam_status loam_vmalloc_status(struct loam_vm *vm, size_t n
  * Its entries are gone when it returns; its frames and its addresses wait for a flush.
  *
  * Return:  true for NULL and for a live base, which is freed; false for anything else: outside the arena, inside an area, not live, freed by another
- *	    CPU a moment ago, a vmap, a stack. Nothing changed then.
+ *	    CPU a moment ago, a vmap, a stack. Nothing changed then but the count of refused frees (loam_vmalloc_stats).
  * Context: task, interrupt; never waits.  Locks: PAGETABLE, ARENA_CPU, VMALLOC, TLB; in task context the frame layer's.
  */
-bool loam_vfree(struct loam_vm *vm, void *address);
+LOAM_NODISCARD bool loam_vfree(struct loam_vm *vm, void *address);
 
 /**
  * loam_vfree_now() - the same, and when it returns the frames are free and every TLB has forgotten them. Where a CPU stays silent they wait like others.
  * Context: task, interrupts on.
  */
-bool loam_vfree_now(struct loam_vm *vm, void *address);
+LOAM_NODISCARD bool loam_vfree_now(struct loam_vm *vm, void *address);
 
 /**
  * loam_vrealloc() - another size.
@@ -184,7 +184,7 @@ LOAM_NODISCARD enum loam_status loam_vmap_phys(struct loam_vm *vm, loam_paddr pa
 					       const struct loam_call_site *site, void **address);
 
 /** loam_vunmap() - give a mapping of either kind up, by the address it was returned with. Otherwise like loam_vfree(); a vfree does not take a mapping. */
-bool loam_vunmap(struct loam_vm *vm, void *address);
+LOAM_NODISCARD bool loam_vunmap(struct loam_vm *vm, void *address);
 
 /* ---- stacks ---------------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -197,7 +197,7 @@ LOAM_NODISCARD enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nby
 						  void **top);
 
 /** loam_vstack_free() - by its @top. Return: true for NULL and a live stack; else false, nothing changed. Context: task, interrupt; never waits. */
-bool loam_vstack_free(struct loam_vm *vm, void *top);
+LOAM_NODISCARD bool loam_vstack_free(struct loam_vm *vm, void *top);
 
 /* ---- asking ------------------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -256,6 +256,8 @@ struct loam_vmalloc_stats {
 	uint64_t waiting_areas; /* freed, not yet flushed and given back */
 	uint64_t cached_stacks;
 	uint64_t flushes;
+	uint64_t refused_frees; /* calls that answered false */
+	uintptr_t last_refused; /* the address of the last of them */
 	struct loam_vmalloc_failure last_failure;
 };
 /** loam_vmalloc_read_stats() - LOAM_ERR_NOT_READY before init. Context: task, interrupt.  Locks: one at a time. */
@@ -311,6 +313,8 @@ struct loam_vm {
 	uint64_t failures;
 	uint64_t policy_rejects;
 	uint64_t flushes;
+	uint64_t refused_frees;
+	uintptr_t last_refused;
 	struct loam_lock failure_lock;       /* rank TRACE */
 	struct loam_vmalloc_failure failure; /* failure_lock */
 };

@@ -16,24 +16,14 @@ static uint8_t slack_of(const struct loam_area *area, size_t npages)
 	return loami_span_is_extent(area->span) ? 0 : (uint8_t)((area->capacity - npages) << LOAMI_AREA_SLACK_SHIFT);
 }
 
-void loami_area_start(const struct loam_arena *arena, struct loami_span *span, unsigned int index, size_t npages,
-		      struct loam_area *area)
-{
-	(void)loami_area_describe(arena, span, loami_load_relaxed(&span->where), index, area);
-	area->npages = npages;
-	if (loami_span_is_extent(span))
-		loami_store_release(&span->npages, npages);
-	loami_store_release(loami_state(span, index), (uint8_t)(slack_of(area, npages) | LOAMI_AREA_LIVE));
-}
-
-enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, size_t align, struct loam_area *area)
+enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, size_t align, uint8_t state,
+				      struct loam_area *area)
 {
 	uint64_t n = (npages + arena->guard + (UINT64_C(1) << arena->shift) - 1) >> arena->shift;
 	uint64_t unit = (uint64_t)align >> LOAM_PAGE_SHIFT >> arena->shift; /* alignment in granules */
 	uint64_t here = (uint64_t)arena->base >> LOAM_PAGE_SHIFT >> arena->shift;
 	uint64_t first;
 	struct loami_span *span;
-	unsigned int added;
 	unsigned long irq;
 	enum loam_status status;
 
@@ -41,25 +31,23 @@ enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, s
 		unit = 1;
 	if (n > arena->limit - arena->first)
 		return LOAM_ERR_NO_RANGE;
-	status = loami_meta_lock(arena, &irq, &added);
+	status = loami_extent_lock_and_take(arena, n, unit, (0 - here) & (unit - 1), &irq, &first);
 	if (status != LOAM_OK)
 		return status;
-	status = loami_extent_take(arena, n, unit, (0 - here) & (unit - 1), &first);
-	if (status != LOAM_OK) {
-		loami_meta_unlock_undo(arena, irq, added);
-		return status;
-	}
 	span = loami_meta_get(arena, LOAMI_POOL_EXTENT);
 	loami_span_begin(span);
 	loami_store_release(&span->ngranules, (uint32_t)n);
+	loami_store_release(&span->npages, npages);
 	loami_store_release(&span->records, (struct loam_area_record *)(void *)((char *)span + LOAMI_SPAN_BYTES));
 	loami_store_release(&span->where, first | UINT64_C(1) << 48);
 	loami_span_end(span);
 	loami_radix_fill(arena, first, n, (uint64_t)(uintptr_t)span | LOAMI_WORD_SPAN);
 	arena->extent_areas++;
 	arena->extent_pages += npages;
+	(void)loami_area_describe(arena, span, span->where, 0, area);
+	area->version = loami_load_relaxed(&span->version);
 	loami_unlock_irq(&arena->lock, irq);
-	loami_area_start(arena, span, 0, npages, area);
+	loami_store_release(&span->own_state[0], state);
 	return LOAM_OK;
 }
 
@@ -76,23 +64,36 @@ void loami_extent_release(struct loam_arena *arena, struct loami_span *span)
 	loami_unlock_irq(&arena->lock, irq);
 }
 
-enum loam_status loam_arena_reserve(struct loam_arena *arena, size_t npages, size_t align, struct loam_area *area)
+static inline enum loam_status reserve(struct loam_arena *arena, size_t npages, size_t align, uint8_t state,
+				       struct loam_area *area)
 {
 	enum loam_status status;
 
 	LOAMI_NOT_FROM_NMI();
+	if (LOAMI_LIKELY(npages - 1 < arena->slot_max - arena->guard && npages < arena->slot_max &&
+			 align <= LOAM_PAGE_SIZE && (align & (align - 1)) == 0))
+		return loami_slab_reserve(arena, npages, state, area);
 	if (npages == 0)
 		return LOAM_ERR_ZERO_SIZE;
 	if (align != 0 && !loami_is_power_of_two(align))
 		return LOAM_ERR_ALIGNMENT;
-	if (npages + arena->guard <= arena->slot_max && npages < arena->slot_max && align <= LOAM_PAGE_SIZE)
-		return loami_slab_reserve(arena, npages, area);
 	if (npages > (arena->limit - arena->first) << arena->shift)
 		return LOAM_ERR_TOO_LARGE;
-	status = loami_extent_reserve(arena, npages, align, area);
+	status = loami_extent_reserve(arena, npages, align, state, area);
 	if (status == LOAM_ERR_NO_RANGE && loami_slab_trim(arena) > 0)
-		status = loami_extent_reserve(arena, npages, align, area);
+		status = loami_extent_reserve(arena, npages, align, state, area);
 	return status;
+}
+
+enum loam_status loam_arena_reserve(struct loam_arena *arena, size_t npages, size_t align, struct loam_area *area)
+{
+	return reserve(arena, npages, align, LOAMI_AREA_LIVE, area);
+}
+
+enum loam_status loam_arena_reserve_claimed(struct loam_arena *arena, size_t npages, size_t align,
+					    struct loam_area *area)
+{
+	return reserve(arena, npages, align, LOAMI_AREA_CLAIMED, area);
 }
 
 /* LIVE -> CLAIMED for the byte @at, which was seen as @seen. */
@@ -199,11 +200,12 @@ static void publish_slow(struct loam_arena *arena, struct loami_arena_cpu *cpu, 
 void loam_arena_publish(struct loam_arena *arena, const struct loam_area *area, struct loam_arena_open *open)
 {
 	struct loami_span *span = claimed_span(area, "publish");
+	uint8_t *at = loami_state(span, area->index);
 	struct loami_arena_cpu *cpu;
 	unsigned int number;
 	unsigned long irq;
 
-	set_state(span, area->index, LOAMI_AREA_DIRTY);
+	loami_store_release(at, loami_load_relaxed(at) | LOAMI_AREA_DIRTY); /* from CLAIMED, one bit more */
 	irq = loam_port_irq_save();
 	number = loam_port_cpu();
 	cpu = loami_arena_cpu(arena, number);
@@ -233,7 +235,7 @@ void loam_arena_release(struct loam_arena *arena, const struct loam_area *area)
 	cpu->direct_areas++;
 	cpu->given_pages += area->npages;
 	if (!loami_span_is_extent(span))
-		loami_slab_put_locked(arena, span, area->index);
+		loami_slab_put_locked(arena, cpu, span, area->index);
 	loami_unlock_irq(&cpu->lock, irq);
 	if (loami_span_is_extent(span))
 		loami_extent_release(arena, span);

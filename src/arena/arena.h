@@ -28,6 +28,7 @@ enum {
 	LOAMI_ARENA_CPUS_MAX = 512 * 4,
 	LOAMI_ARENA_ENTRIES = 512,      /* of a batch in a frame */
 	LOAMI_ARENA_RELEASE_CHUNK = 32, /* ranges set free under one hold of a lock */
+	LOAMI_ARENA_LOOK_CHUNK = 64,    /* free runs looked at under one hold, before a refusal */
 
 	/* The most metadata frames one reservation needs. It writes words of at most six granules in two groups of neighbours (its own first two and the one
 	 * before; its last one and the two after): two leaves and two middle tables a group; and a frame of spans and one of records. */
@@ -125,7 +126,7 @@ struct loami_span {
 		struct loami_span *prev; /* [C] slab */
 		uint8_t own_state[8];    /* extent: the first */
 	};
-	uint64_t unused;
+	uint64_t all;    /* slab: @free when it is wholly free */
 	uint8_t state[]; /* slab: 64. Behind an extent: its record */
 };
 
@@ -248,7 +249,7 @@ static inline struct loami_arena_cpu *loami_arena_cpu(const struct loam_arena *a
 
 /* ---- metadata (meta.c) and free runs (extent.c); extent lock held unless said ------------------------------------------------------------------ */
 
-/* Take the extent lock with LOAMI_ARENA_FRAMES_BOUND frames in stock; *@added of them are new. LOAM_ERR_NO_METADATA: lock not held, nothing taken. */
+/* Take the extent lock with LOAMI_ARENA_FRAMES_BOUND frames in stock; *@added counts those that are new. LOAM_ERR_NO_METADATA: lock not held, *@added are given back. */
 LOAM_NODISCARD enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq, unsigned int *added);
 /* Let go of it after all was in vain: the frames that were added go back. */
 void loami_meta_unlock_undo(struct loam_arena *arena, unsigned long irq, unsigned int added);
@@ -265,9 +266,10 @@ struct loami_arena_bins {
 	uint64_t map[LOAMI_ARENA_BINS / 64];
 	uint32_t head[LOAMI_ARENA_BINS]; /* 1 + granule, or 0 */
 };
-/* @n free granules in a row whose first is @phase modulo @align (a power of two). LOAM_ERR_NO_RANGE: there are none. Tables of its words and of its remainders' are prepared. */
-LOAM_NODISCARD enum loam_status loami_extent_take(struct loam_arena *arena, uint64_t n, uint64_t align, uint64_t phase,
-						  uint64_t *first);
+/* @n free granules in a row whose first is @phase modulo @align (a power of two), and the extent lock held, with tables of its words and of its remainders'
+ * prepared. LOAM_ERR_NO_RANGE: there are none; LOAM_ERR_NO_METADATA; the lock is not held then. */
+LOAM_NODISCARD enum loam_status loami_extent_lock_and_take(struct loam_arena *arena, uint64_t n, uint64_t align,
+							   uint64_t phase, unsigned long *irq, uint64_t *first);
 /* Back, merged with both neighbours. Words of the range are cleared. */
 void loami_extent_give(struct loam_arena *arena, uint64_t first, uint64_t n);
 uint64_t loami_extent_largest(const struct loam_arena *arena);
@@ -281,20 +283,19 @@ uint64_t loami_head_next(uint64_t head);
 
 unsigned int loami_class_of(unsigned int pages);
 unsigned int loami_class_pages(unsigned int size_class);
-LOAM_NODISCARD enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, struct loam_area *area);
-/* A place is free again. The lock of the slab's CPU is held. */
-void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, unsigned int index);
+LOAM_NODISCARD enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, uint8_t state,
+						   struct loam_area *area);
+/* A place is free again. The lock of @cpu, whose slab it is, is held. */
+void loami_slab_put_locked(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span,
+			   unsigned int index);
 /* Give wholly free slabs that CPUs keep back to the extents. Return: pages. */
 size_t loami_slab_trim(struct loam_arena *arena);
 
 /* ---- ranges (area.c, batch.c, lookup.c) ------------------------------------------------------------------------------------------------------------- */
 
-/* Make place @index of @span, which nobody else knows free, a live range. */
-void loami_area_start(const struct loam_arena *arena, struct loami_span *span, unsigned int index, size_t npages,
-		      struct loam_area *area);
-/* A range of its own run. No lock held. */
+/* A range of its own run, in @state: LIVE or CLAIMED. No lock held. */
 LOAM_NODISCARD enum loam_status loami_extent_reserve(struct loam_arena *arena, size_t npages, size_t align,
-						     struct loam_area *area);
+						     uint8_t state, struct loam_area *area);
 /* The extent behind a dirty or claimed range is free. No lock held. */
 void loami_extent_release(struct loam_arena *arena, struct loami_span *span);
 /* Whether all that @area says is still so: the same span for the same run, the place in the same state. */

@@ -186,7 +186,7 @@ static void release_one(struct release *release, struct loami_span *span, unsign
 	}
 	release->held++;
 	release->cpu->released_areas++;
-	loami_slab_put_locked(release->arena, span, index);
+	loami_slab_put_locked(release->arena, release->cpu, span, index);
 }
 
 static void release_end(struct release *release)

@@ -2,12 +2,13 @@
  *
  * 1 Concepts: a free run is in the bin of its length: lengths below 128 have a bin each, longer ones sixteen bins per doubling. A request takes the head of the first bin
  *   all of whose runs are long enough: O(1) by bitmap, the best fit below 128 granules and within 6.25 % of it above. Only when there is none are the bins below searched for a
- *   run that happens to fit, so nothing is refused that fits.
+ *   run that happens to fit, so nothing is refused that fits. That search lets go of the lock after every LOAMI_ARENA_LOOK_CHUNK runs and goes on where it was, if the run
+ *   it stood at is still there, else at the beginning of that bin; it ends after as many runs as there were twice over, so that others cannot keep it for ever.
  * 2 Boundary words: a run's length stands in its second and last granules, its list links in the first (arena.h); so a run that is given back finds both
  *   neighbours in O(1) and merges with them. Free runs need no descriptor, so giving back cannot fail.
  * 3 Invariants: I3 no two free runs are neighbours; I4 a run is in the list of loami_bin(length), a bin's bit is set when its list is not empty; I5 the
  *   granules inside a free run, boundary words apart, have the word 0. Checked by loam_arena_check().
- * 4 Locks: all under the extent lock. The exact search is linear in the runs of at most a few bins, and comes before a refusal only.
+ * 4 Locks: all under the extent lock, each hold for a bounded number of steps. The exact search is linear in the runs of the bins it looks at, over many holds.
  */
 #include "arena.h"
 
@@ -144,62 +145,114 @@ static uint64_t skip_to(uint64_t g, uint64_t align, uint64_t phase)
 	return (phase - g) & (align - 1);
 }
 
-/* A run that holds @n granules at the alignment, or false. */
-static bool find(const struct loam_arena *arena, uint64_t n, uint64_t align, uint64_t phase, uint64_t *g,
-		 uint64_t *length)
-{
-	unsigned int above = bin_above(n + align - 1);
-	unsigned int bin = next_bin(arena, above);
+/* An exact search that has let go of the lock: where it goes on. */
+struct search {
+	unsigned int bin; /* LOAMI_ARENA_BINS: it has not begun */
+	uint64_t link;    /* 1 + granule of the run to look at next; 0: the bin's first */
+	uint64_t left;    /* runs it may still look at */
+};
 
-	if (bin < LOAMI_ARENA_BINS) {
-		*g = (uint64_t)arena->bins->head[bin] - 1;
-		*length = loami_run_length(arena, *g, loami_radix_get(arena, *g));
-		return true;
-	}
-	if (above > LOAMI_ARENA_BINS)
-		above = LOAMI_ARENA_BINS;
-	for (bin = next_bin(arena, loami_bin(n)); bin < above; bin = next_bin(arena, bin + 1)) {
-		for (uint64_t link = arena->bins->head[bin]; link != 0;) {
+/* LOAM_OK: the run at *@g holds @n granules at the alignment. LOAM_ERR_BUSY: let go of the lock, and call again with the same @search. */
+static enum loam_status search(const struct loam_arena *arena, uint64_t n, uint64_t align, uint64_t phase,
+			       struct search *search, uint64_t *g, uint64_t *length)
+{
+	unsigned int above = bin_above(n + align - 1), looked = 0;
+
+	if (search->bin == LOAMI_ARENA_BINS)
+		*search = (struct search){.bin = loami_bin(n), .left = 2 * arena->nruns};
+	while ((search->bin = next_bin(arena, search->bin)) < LOAMI_ARENA_BINS && search->bin < above) {
+		uint64_t link = search->link;
+
+		/* Others had the lock meanwhile. */
+		if (link != 0) {
 			uint64_t head = loami_radix_get(arena, link - 1);
 
+			if ((head & LOAMI_WORD_TAG) != LOAMI_WORD_HEAD ||
+			    loami_bin(loami_run_length(arena, link - 1, head)) != search->bin)
+				link = 0;
+		}
+		search->link = 0;
+		for (link = link != 0 ? link : arena->bins->head[search->bin]; link != 0;) {
+			uint64_t head = loami_radix_get(arena, link - 1);
+
+			if (search->left == 0)
+				return LOAM_ERR_NO_RANGE;
+			if (looked++ == LOAMI_ARENA_LOOK_CHUNK) {
+				search->link = link;
+				return LOAM_ERR_BUSY;
+			}
+			search->left--;
 			*g = link - 1;
 			*length = loami_run_length(arena, *g, head);
 			if (*length >= n && *length - n >= skip_to(*g, align, phase))
-				return true;
+				return LOAM_OK;
 			link = loami_head_next(head);
 		}
+		search->bin++;
 	}
-	return false;
+	return LOAM_ERR_NO_RANGE;
 }
 
-enum loam_status loami_extent_take(struct loam_arena *arena, uint64_t n, uint64_t align, uint64_t phase,
-				   uint64_t *first)
+/* A run that holds @n granules at the alignment. */
+static enum loam_status find(const struct loam_arena *arena, uint64_t n, uint64_t align, uint64_t phase,
+			     struct search *exact, uint64_t *g, uint64_t *length)
 {
-	uint64_t g, length, skip, rest;
+	unsigned int bin = next_bin(arena, bin_above(n + align - 1));
 
-	LOAMI_ASSERT(loami_lock_held(&arena->lock));
-	if (LOAMI_FAIL(LOAMI_FAIL_RANGE) || !find(arena, n, align, phase, &g, &length))
-		return LOAM_ERR_NO_RANGE;
+	if (bin == LOAMI_ARENA_BINS)
+		return search(arena, n, align, phase, exact, g, length);
+	*g = (uint64_t)arena->bins->head[bin] - 1;
+	*length = loami_run_length(arena, *g, loami_radix_get(arena, *g));
+	return LOAM_OK;
+}
 
-	skip = skip_to(g, align, phase);
-	rest = length - skip - n;
+/* Take @n granules at the alignment out of the free run of @length at @g. Return: the first. */
+static uint64_t cut(struct loam_arena *arena, uint64_t g, uint64_t length, uint64_t n, uint64_t align, uint64_t phase)
+{
+	uint64_t skip = skip_to(g, align, phase), rest = length - skip - n, first = g + skip;
+
 	take_out(arena, g, length);
-	*first = g + skip;
-	loami_radix_prepare(arena, *first);
+	loami_radix_prepare(arena, first);
 	if (n > 1) {
-		loami_radix_prepare(arena, *first + 1);
-		loami_radix_prepare(arena, *first + n - 1);
+		loami_radix_prepare(arena, first + 1);
+		loami_radix_prepare(arena, first + n - 1);
 	}
 	if (skip > 0) {
-		loami_radix_prepare(arena, *first - 1);
+		loami_radix_prepare(arena, first - 1);
 		insert(arena, g, skip);
 	}
 	if (rest > 0) {
-		loami_radix_prepare(arena, *first + n);
+		loami_radix_prepare(arena, first + n);
 		if (rest > 1)
-			loami_radix_prepare(arena, *first + n + 1);
-		insert(arena, *first + n, rest);
+			loami_radix_prepare(arena, first + n + 1);
+		insert(arena, first + n, rest);
 	}
+	return first;
+}
+
+enum loam_status loami_extent_lock_and_take(struct loam_arena *arena, uint64_t n, uint64_t align, uint64_t phase,
+					    unsigned long *irq, uint64_t *first)
+{
+	struct search exact = {.bin = LOAMI_ARENA_BINS};
+	unsigned int added = 0;
+	uint64_t g = 0, length = 0;
+	enum loam_status status;
+
+	for (;;) {
+		status = loami_meta_lock(arena, irq, &added);
+		if (status != LOAM_OK)
+			return status;
+		status = LOAMI_FAIL(LOAMI_FAIL_RANGE) ? LOAM_ERR_NO_RANGE
+						      : find(arena, n, align, phase, &exact, &g, &length);
+		if (status != LOAM_ERR_BUSY)
+			break;
+		loami_unlock_irq(&arena->lock, *irq);
+	}
+	if (status != LOAM_OK) {
+		loami_meta_unlock_undo(arena, *irq, added);
+		return status;
+	}
+	*first = cut(arena, g, length, n, align, phase);
 	return LOAM_OK;
 }
 

@@ -83,7 +83,6 @@ static void put_stock(struct loam_arena *arena, loam_pfn chain)
 
 enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq, unsigned int *added)
 {
-	*added = 0;
 	for (;;) {
 		unsigned int missing;
 		loam_pfn chain;
@@ -96,6 +95,7 @@ enum loam_status loami_meta_lock(struct loam_arena *arena, unsigned long *irq, u
 		if (!take_frames(arena, missing, &chain)) {
 			*irq = loami_lock_irq(&arena->lock);
 			loami_meta_unlock_undo(arena, *irq, *added);
+			*added = 0;
 			return LOAM_ERR_NO_METADATA;
 		}
 		*irq = loami_lock_irq(&arena->lock);

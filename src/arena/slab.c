@@ -33,11 +33,6 @@ unsigned int loami_class_pages(unsigned int size_class)
 	return (((size_class - EXACT_CLASSES) & 7) + 8 + 1) << (log - PER_DOUBLING_SHIFT);
 }
 
-static uint64_t all_free(const struct loami_span *span)
-{
-	return loami_mask64(loami_span_nslots(span->where));
-}
-
 static void list_push(struct loami_arena_cpu *cpu, struct loami_span *span)
 {
 	struct loami_span **head = &cpu->partial[span->size_class];
@@ -72,7 +67,6 @@ static enum loam_status make(struct loam_arena *arena, unsigned int size_class, 
 	uint64_t ngranules = (nslots * pages + (UINT64_C(1) << arena->shift) - 1) >> arena->shift;
 	uint64_t first;
 	struct loami_span *span;
-	unsigned int added;
 	unsigned long irq;
 	enum loam_status status;
 
@@ -81,20 +75,16 @@ static enum loam_status make(struct loam_arena *arena, unsigned int size_class, 
 	if (nslots > LOAMI_ARENA_SLOTS_MAX)
 		nslots = LOAMI_ARENA_SLOTS_MAX;
 
-	status = loami_meta_lock(arena, &irq, &added);
+	status = loami_extent_lock_and_take(arena, ngranules, 1, 0, &irq, &first);
 	if (status != LOAM_OK)
 		return status;
-	status = loami_extent_take(arena, ngranules, 1, 0, &first);
-	if (status != LOAM_OK) {
-		loami_meta_unlock_undo(arena, irq, added);
-		return status;
-	}
 	span = loami_meta_get(arena, LOAMI_POOL_SLAB);
 	span->size_class = (uint8_t)size_class;
 	span->cpu = (uint16_t)cpu;
 	loami_span_begin(span);
 	loami_store_release(&span->ngranules, (uint32_t)ngranules);
-	span->free = loami_mask64(nslots);
+	span->all = loami_mask64(nslots);
+	span->free = span->all;
 	loami_store_release(&span->records, loami_meta_get(arena, record_pool(nslots)));
 	loami_store_release(&span->reciprocal, (uint32_t)((UINT32_C(1) << LOAMI_RECIPROCAL_SHIFT) / pages + 1));
 	loami_store_release(&span->where, first | pages << 32 | (uint64_t)nslots << 48);
@@ -120,21 +110,40 @@ static void dissolve(struct loam_arena *arena, struct loami_arena_cpu *cpu, stru
 }
 
 /* A place of the first slab in the list of @class. The lock is held. */
-static struct loami_span *take_locked(struct loami_arena_cpu *cpu, unsigned int size_class, size_t npages,
-				      unsigned int *index)
+static inline struct loami_span *take_locked(struct loami_arena_cpu *cpu, unsigned int size_class, size_t npages,
+					     unsigned int *index)
 {
 	struct loami_span *span = cpu->partial[size_class];
+	uint64_t before = span->free;
 
-	if (LOAMI_UNLIKELY(span->free == all_free(span)))
+	if (LOAMI_UNLIKELY(before == span->all))
 		cpu->nempty[size_class]--;
-	*index = loami_ctz64(span->free);
-	span->free &= span->free - 1;
-	if (span->free == 0)
+	*index = loami_ctz64(before);
+	span->free = before & (before - 1);
+	if (LOAMI_UNLIKELY(span->free == 0))
 		list_remove(cpu, span);
 	cpu->reserved_areas++;
 	cpu->reserved_pages += npages;
-	cpu->free_slot_pages -= loami_class_pages(size_class);
+	cpu->free_slot_pages -= loami_span_slot(span->where);
 	return span;
+}
+
+/* A place that has been taken becomes a range of @npages in @state. The span is this place's for as long, so its fields stand still. */
+static inline void start(const struct loam_arena *arena, struct loami_span *span, unsigned int index, size_t npages,
+			 uint8_t state, struct loam_area *area)
+{
+	uint64_t where = span->where;
+	uint64_t page = (loami_span_first(where) << arena->shift) + (uint64_t)index * loami_span_slot(where);
+
+	area->start = arena->base + (page << LOAM_PAGE_SHIFT);
+	area->npages = npages;
+	area->capacity = loami_span_slot(where) - arena->guard;
+	area->record = &span->records[index];
+	area->span = span;
+	area->index = index;
+	area->version = loami_load_relaxed(&span->version);
+	loami_store_release(&span->state[index],
+			    (uint8_t)((area->capacity - npages) << LOAMI_AREA_SLACK_SHIFT | state));
 }
 
 /* The same from @class or a larger one of @number's slabs. */
@@ -157,7 +166,7 @@ static struct loami_span *take_any(struct loam_arena *arena, unsigned int number
 
 /* There was no place in this CPU's slabs of @class. */
 static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int number, unsigned int size_class,
-				     size_t npages, struct loam_area *area)
+				     size_t npages, uint8_t state, struct loam_area *area)
 {
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, number);
 	unsigned int places = arena->slab_max / loami_class_pages(size_class);
@@ -179,11 +188,11 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 			list_push(cpu, span);
 			span = take_locked(cpu, size_class, npages, &index);
 			loami_unlock_irq(&cpu->lock, irq);
-			loami_area_start(arena, span, index, npages, area);
+			start(arena, span, index, npages, state, area);
 			return LOAM_OK;
 		}
 		if (status == LOAM_ERR_NO_RANGE)
-			status = loami_extent_reserve(arena, npages, LOAM_PAGE_SIZE, area);
+			status = loami_extent_reserve(arena, npages, LOAM_PAGE_SIZE, state, area);
 		if (status == LOAM_OK)
 			return LOAM_OK;
 		again = status == LOAM_ERR_NO_RANGE && loami_slab_trim(arena) > 0;
@@ -192,11 +201,11 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 		span = take_any(arena, (number + i) % arena->ncpus, size_class, npages, &index);
 	if (span == NULL)
 		return status;
-	loami_area_start(arena, span, index, npages, area);
+	start(arena, span, index, npages, state, area);
 	return LOAM_OK;
 }
 
-enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, struct loam_area *area)
+enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, uint8_t state, struct loam_area *area)
 {
 	unsigned int size_class = loami_class_of((unsigned int)npages + arena->guard);
 	unsigned long irq = loam_port_irq_save();
@@ -212,14 +221,25 @@ enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, str
 	loam_port_irq_restore(irq);
 
 	if (LOAMI_UNLIKELY(span == NULL))
-		return reserve_slow(arena, number, size_class, npages, area);
-	loami_area_start(arena, span, index, npages, area);
+		return reserve_slow(arena, number, size_class, npages, state, area);
+	start(arena, span, index, npages, state, area);
 	return LOAM_OK;
 }
 
-void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, unsigned int index)
+/* The last place of a slab is free again; @cpu, whose it is, keeps it or not. */
+static void put_empty(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span)
 {
-	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, span->cpu);
+	if (cpu->nempty[span->size_class] == 0) {
+		cpu->nempty[span->size_class] = 1;
+		return;
+	}
+	list_remove(cpu, span);
+	dissolve(arena, cpu, span);
+}
+
+void loami_slab_put_locked(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span,
+			   unsigned int index)
+{
 	uint64_t before = span->free;
 
 	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
@@ -229,14 +249,8 @@ void loami_slab_put_locked(struct loam_arena *arena, struct loami_span *span, un
 	cpu->free_slot_pages += loami_span_slot(span->where);
 	if (before == 0)
 		list_push(cpu, span);
-	if (LOAMI_LIKELY(span->free != all_free(span)))
-		return;
-	if (cpu->nempty[span->size_class] == 0) {
-		cpu->nempty[span->size_class] = 1;
-		return;
-	}
-	list_remove(cpu, span);
-	dissolve(arena, cpu, span);
+	if (LOAMI_UNLIKELY(span->free == span->all))
+		put_empty(arena, cpu, span);
 }
 
 size_t loami_slab_trim(struct loam_arena *arena)
@@ -253,7 +267,7 @@ size_t loami_slab_trim(struct loam_arena *arena)
 			for (struct loami_span *span = cpu->partial[size_class];
 			     span != NULL && cpu->nempty[size_class] > 0; span = next) {
 				next = span->next;
-				if (span->free != all_free(span))
+				if (span->free != span->all)
 					continue;
 				cpu->nempty[size_class]--;
 				npages += span->ngranules << arena->shift;

@@ -26,7 +26,8 @@ static enum loam_status allocate_small(struct loam_vm *vm, const struct loami_vm
 	loam_pfn run[LOAMI_VM_RUN];
 	size_t n = loami_run_take(vm, request->npages, &opts, run);
 
-	if (n == request->npages && loam_arena_reserve(&vm->arena, request->npages + lead, align, area) == LOAM_OK) {
+	if (n == request->npages &&
+	    loam_arena_reserve_claimed(&vm->arena, request->npages + lead, align, area) == LOAM_OK) {
 		if (loam_paging_map_frames(vm->config.tree, area->start + (lead << LOAM_PAGE_SHIFT), run, n,
 					   &loami_vm_mapping) == LOAM_OK) {
 			loami_vm_start(vm, area, request);
@@ -142,7 +143,7 @@ bool loam_vfree(struct loam_vm *vm, void *address)
 	if (address == NULL)
 		return true;
 	if (!take_down(vm, address, &area, &chain, &flags))
-		return false;
+		return loami_vm_refuse(vm, address);
 	loami_vm_publish(vm, &area, &chain);
 	loami_vm_reap_some(vm);
 	return true;
@@ -159,7 +160,7 @@ bool loam_vfree_now(struct loam_vm *vm, void *address)
 	if (address == NULL)
 		return true;
 	if (!take_down(vm, address, &area, &chain, &flags))
-		return false;
+		return loami_vm_refuse(vm, address);
 	range.npages = area.npages;
 	(void)loami_fetch_add_relaxed(&vm->flushes, 1);
 	/* What was cut off a longer area may wait for its flush elsewhere, but its addresses are free from here on: then all of it. */

@@ -3,7 +3,8 @@
  * 1 Order of an allocation (SPEC V2): policy; attribution, before any lock; frames, with no lock held; range; mapping; record. Failure at any step undoes the ones
  *   before. A range that never had an entry is released at once; one that had goes the way of everything freed, through a flush, because a CPU may
  *   have cached an entry that nobody used.
- * 2 The record's sequence is written last: an area whose sequence is 0 is being made, and is neither listed nor freed.
+ * 2 A range is reserved claimed, so while it is being mapped no stale address can take it, and becomes live as the last step of all. An area whose sequence is 0 is
+ *   being made, and is neither listed nor freed.
  * 3 Failures: policy rejects (zero size, larger than the arena, alignment) and failures are counted apart; both set the failure record, a success clears it.
  */
 #include "vmalloc.h"
@@ -42,6 +43,13 @@ enum loam_status loami_vm_reject(struct loam_vm *vm, enum loam_status status, si
 	return record_failure(vm, status, nbytes, npages);
 }
 
+bool loami_vm_refuse(struct loam_vm *vm, const void *address)
+{
+	(void)loami_fetch_add_relaxed(&vm->refused_frees, 1);
+	loami_store_relaxed(&vm->last_refused, (uintptr_t)address);
+	return false;
+}
+
 static void clear_failure(struct loam_vm *vm)
 {
 	unsigned long irq;
@@ -69,10 +77,10 @@ struct loam_vmalloc_failure loam_vmalloc_last_failure(struct loam_vm *vm)
 
 enum loam_status loami_vm_reserve(struct loam_vm *vm, size_t npages, size_t align, struct loam_area *area)
 {
-	enum loam_status status = loam_arena_reserve(&vm->arena, npages, align, area);
+	enum loam_status status = loam_arena_reserve_claimed(&vm->arena, npages, align, area);
 
 	if ((status == LOAM_ERR_NO_RANGE || status == LOAM_ERR_NO_METADATA) && loami_vm_purge_for_memory(vm))
-		status = loam_arena_reserve(&vm->arena, npages, align, area);
+		status = loam_arena_reserve_claimed(&vm->arena, npages, align, area);
 	/* As large as the arena, but not as its usable part. */
 	return status == LOAM_ERR_TOO_LARGE ? LOAM_ERR_NO_RANGE : status;
 }
@@ -112,6 +120,7 @@ void loami_vm_start(struct loam_vm *vm, const struct loam_area *area, const stru
 	(void)loami_fetch_add_relaxed(&vm->live_areas, 1);
 	loami_vm_count(vm, loami_vm_pages(area, request->flags));
 	loami_vm_write_record(area, request, sequence);
+	loam_arena_unclaim(&vm->arena, area);
 	clear_failure(vm);
 }
 
@@ -134,17 +143,13 @@ void loami_vm_undo(struct loam_vm *vm, const struct loam_area *area, uintptr_t v
 		   struct loam_vmalloc_chain *chain)
 {
 	struct loam_vmalloc_chain unmapped = LOAMI_CHAIN_EMPTY;
-	struct loam_area claimed = *area;
 
 	if (chain != NULL)
 		(void)loami_chain_free(vm->config.frames, chain);
-	if (loam_arena_claim(&vm->arena, area->start, &claimed) != LOAM_OK)
-		loami_corrupt("loam: vmalloc: the range at 0x%lx was taken away while it was being mapped",
-			      (unsigned long)area->start);
 	if (mapped == 0) {
-		loam_arena_release(&vm->arena, &claimed);
+		loam_arena_release(&vm->arena, area);
 		return;
 	}
-	loami_vm_unmap(vm, &claimed, va, mapped, flags, chain != NULL ? &unmapped : NULL);
-	loami_vm_publish(vm, &claimed, &unmapped);
+	loami_vm_unmap(vm, area, va, mapped, flags, chain != NULL ? &unmapped : NULL);
+	loami_vm_publish(vm, area, &unmapped);
 }

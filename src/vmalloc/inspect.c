@@ -101,6 +101,8 @@ enum loam_status loam_vmalloc_read_stats(struct loam_vm *vm, struct loam_vmalloc
 		.free_nodes = arena.free_nodes,
 		.waiting_areas = arena.dirty_areas,
 		.flushes = loami_load_relaxed(&vm->flushes),
+		.refused_frees = loami_load_relaxed(&vm->refused_frees),
+		.last_refused = loami_load_relaxed(&vm->last_refused),
 		.last_failure = loam_vmalloc_last_failure(vm),
 	};
 	for (unsigned int i = 0; i < vm->config.ncpus; i++) {
@@ -179,6 +181,9 @@ void loam_vmalloc_dump_stats(struct loam_vm *vm)
 		    (unsigned long)s.free_extents, (unsigned long)s.largest_free_pages, (unsigned long)s.metadata_pages,
 		    (unsigned long)s.free_nodes, (unsigned long)s.waiting_areas, (unsigned long)s.cached_stacks,
 		    (unsigned long)s.flushes);
+	if (s.refused_frees > 0)
+		loami_print("loam: vmalloc stats: refused_frees=%lu, the last of 0x%lx\n",
+			    (unsigned long)s.refused_frees, (unsigned long)s.last_refused);
 	if (s.last_failure.status != LOAM_OK)
 		loami_print("loam: vmalloc stats: last_failure: size=%zu pages=%zu max=%zu error=%s\n",
 			    s.last_failure.nbytes, s.last_failure.npages, s.last_failure.max_allowed,

@@ -187,14 +187,14 @@ bool loam_vunmap(struct loam_vm *vm, void *address)
 	if (address == NULL)
 		return true;
 	if (!loami_vm_is_ready(vm))
-		return false;
+		return loami_vm_refuse(vm, address);
 	if (!loami_vm_claim(vm, start,
 			    start == (uintptr_t)address ? LOAMI_VM_FRAMES | LOAMI_VM_DEVICE : LOAMI_VM_DEVICE, &area,
 			    &record))
-		return false;
+		return loami_vm_refuse(vm, address);
 	if ((record.flags & LOAMI_VM_DEVICE) != 0 && record.owner != (uintptr_t)address - start) {
 		loam_arena_unclaim(&vm->arena, &area); /* not the address it was returned with */
-		return false;
+		return loami_vm_refuse(vm, address);
 	}
 	loami_vm_unmap(vm, &area, area.start, area.npages, record.flags, NULL);
 	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);

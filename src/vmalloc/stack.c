@@ -77,7 +77,6 @@ enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nbytes, const stru
 	if (pop_cached(vm, request.npages, &area)) {
 		zero(vm, loami_vm_base(&area, LOAMI_VM_STACK), request.npages);
 		loami_vm_start(vm, &area, &request);
-		loam_arena_unclaim(&vm->arena, &area);
 	} else {
 		status = loami_vm_allocate(vm, &request, 0, false, &area);
 	}
@@ -106,7 +105,7 @@ bool loam_vstack_free(struct loam_vm *vm, void *top)
 	    loam_arena_lookup(&vm->arena, (uintptr_t)top - 1, &area, NULL) != LOAM_OK ||
 	    area.start + (area.npages << LOAM_PAGE_SHIFT) != (uintptr_t)top ||
 	    !loami_vm_claim(vm, area.start, LOAMI_VM_STACK, &area, &record))
-		return false;
+		return loami_vm_refuse(vm, top);
 	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);
 	loami_vm_uncount(vm, loami_vm_pages(&area, LOAMI_VM_STACK));
 	loam_arena_write_record(&area, &(struct loam_area_record){.flags = LOAMI_VM_STACK | LOAMI_VM_CACHED});

@@ -108,10 +108,12 @@ void loami_vm_request(struct loami_vm_request *request, const struct loam_call_s
 /* Count and record; returns @status. */
 enum loam_status loami_vm_fail(struct loam_vm *vm, enum loam_status status, size_t nbytes, size_t npages);
 enum loam_status loami_vm_reject(struct loam_vm *vm, enum loam_status status, size_t nbytes, size_t npages);
-/* A range, with a purge before giving up. LOAM_ERR_NO_RANGE, LOAM_ERR_NO_METADATA. */
+/* A free of what is not there to free is counted. Return: false. */
+bool loami_vm_refuse(struct loam_vm *vm, const void *address);
+/* A range, claimed by the caller, with a purge before giving up. LOAM_ERR_NO_RANGE, LOAM_ERR_NO_METADATA. */
 LOAM_NODISCARD enum loam_status loami_vm_reserve(struct loam_vm *vm, size_t npages, size_t align,
 						 struct loam_area *area);
-/* The range of a mapped area becomes a live allocation. */
+/* The claimed range of a mapped area becomes a live allocation. */
 void loami_vm_start(struct loam_vm *vm, const struct loam_area *area, const struct loami_vm_request *request);
 void loami_vm_count(struct loam_vm *vm, size_t npages);
 void loami_vm_uncount(struct loam_vm *vm, size_t npages);

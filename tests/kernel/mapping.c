@@ -143,7 +143,8 @@ static void race_one(void *arg)
 		     round < 200 && machine_cpus() > 1 && __atomic_load_n(&race->reads, __ATOMIC_RELAXED) == reads;
 		     round++)
 			loam_port_relax(round);
-		(void)loam_vfree_now(kernel_system.vm, address);
+		if (!loam_vfree_now(kernel_system.vm, address))
+			__atomic_add_fetch(&race->foreign, 1, __ATOMIC_RELAXED);
 		size_t n = loam_frame_alloc_batch(kernel_system.frames, 32, &raw, taken);
 		for (size_t j = 0; j < n; j++)
 			*(uint64_t *)loam_frame_virt(kernel_system.frames, taken[j]) = THEIRS;

@@ -71,7 +71,7 @@ static void use_everything(void *arg)
 	for (size_t i = 0; i < 40; i++)
 		kfree(objects[i]);
 	loam_frame_free_batch(kernel_system.frames, pfns, n);
-	(void)loam_vfree(kernel_system.vm, area);
+	CHECK(loam_vfree(kernel_system.vm, area));
 }
 
 /* What a CPU parked goes with it, back to all; nothing is stranded, and nobody waits for it to flush. */

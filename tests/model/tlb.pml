@@ -13,7 +13,7 @@
  *
  * Parameters: N CPUs, A areas, GENS generations. Variants: TABLES (flush_tables: idle CPUs answer too), LOSSY (one IPI gets lost, waiters ask again),
  * AWAKE (nobody idles; for larger machines).
- * Seeded bugs, each a step left out or a pair of steps the other way round, as a missing order would allow: BUG=1..8, see the table at the end.
+ * Seeded bugs, each a step left out or a pair of steps the other way round, as a missing order would allow: BUG=1..9, see the table at the end.
  */
 #ifndef N
 #define N 2

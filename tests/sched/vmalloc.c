@@ -123,6 +123,23 @@ TEST(V4_two_frees_of_one_area)
 	SCENARIO(2, many_a_batch, free_the_same, exactly_one_freed_it, 2);
 }
 
+/* A slow double free beside one who was given the address since, and fails to put anything there: the stale address must not take the range from him. */
+static void free_beside_a_failing_map(void *context, unsigned int i)
+{
+	const loam_pfn too_wide = UINT64_C(1) << 50;
+	void *address;
+
+	(void)context;
+	s.freed[i] = i == 0 ? loam_vfree(&s.vm, s.area[0]) : loam_vfree_now(&s.vm, s.area[0]);
+	if (i == 1 && loam_vmap(&s.vm, &too_wide, 1, LOAM_PROT_READ, NULL, &address) != LOAM_ERR_OUT_OF_RANGE)
+		s.freed[2] = true;
+}
+
+TEST(V4_a_stale_free_does_not_take_what_is_being_made)
+{
+	SCENARIO(2, many_a_batch, free_beside_a_failing_map, exactly_one_freed_it, 3);
+}
+
 static void free_the_same_at_once_flushed(void *context, unsigned int i)
 {
 	(void)context;

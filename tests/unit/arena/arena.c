@@ -158,6 +158,62 @@ TEST(V5_fit_is_good)
 	arena_rig_end(rig);
 }
 
+/* More runs in one bin than are looked at under one hold of the lock, and only the one that is looked at last fits. */
+TEST(V5_what_fits_is_found_after_a_long_search)
+{
+	struct rig *rig = arena_rig(16 * MIB, true);
+	static uintptr_t hole[128], fence[128];
+	size_t n = 0, pad = 0;
+	struct loam_area area;
+
+	/* Holes of 19 pages, 48 apart, 5 pages behind a multiple of 16; but the first begins at one. */
+	hole[n] = reserve(19, 16 * LOAM_PAGE_SIZE).start;
+	fence[n++] = reserve(34, 0).start;
+	while (loam_arena_reserve(&arena, 19, 0, &area) == LOAM_OK) {
+		CHECK_EQ((area.start >> LOAM_PAGE_SHIFT) % 16, 5);
+		hole[n] = area.start;
+		if (loam_arena_reserve(&arena, 29, 0, &area) != LOAM_OK)
+			break;
+		fence[n++] = area.start;
+	}
+	CHECK(n > 70);
+	while (loam_arena_reserve(&arena, 1, 0, &area) == LOAM_OK)
+		pad++;
+	CHECK(pad > 0);
+	for (size_t i = 0; i < n; i++)
+		give(hole[i]);
+	CHECK_EQ(reserve(16, 16 * LOAM_PAGE_SIZE).start, hole[0]);
+	CHECK_STATUS(loam_arena_reserve(&arena, 16, 16 * LOAM_PAGE_SIZE, &area), LOAM_ERR_NO_RANGE);
+	CHECK_OK(loam_arena_check(&arena));
+	for (size_t i = 0; i < n; i++)
+		give(fence[i]);
+	give(hole[0]);
+	for (uintptr_t at = START; loam_arena_next(&arena, at, &area, NULL) == LOAM_OK; at = area.start + 1)
+		give(area.start);
+	arena_rig_end(rig);
+}
+
+/* A range that is reserved claimed is not there for anybody until its owner says so. */
+TEST(V4_a_range_that_is_being_made_cannot_be_claimed)
+{
+	struct rig *rig = arena_rig(16 * MIB, false);
+	static const size_t sizes[] = {1, 40};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct loam_area area, other;
+
+		CHECK_OK(loam_arena_reserve_claimed(&arena, sizes[i], 0, &area));
+		CHECK_STATUS(loam_arena_claim(&arena, area.start, &other), LOAM_ERR_NOT_FOUND);
+		CHECK_STATUS(loam_arena_lookup(&arena, area.start, &other, NULL), LOAM_ERR_BUSY);
+		loam_arena_unclaim(&arena, &area);
+		CHECK_OK(loam_arena_lookup(&arena, area.start, &other, NULL));
+		give(area.start);
+		CHECK_OK(loam_arena_reserve_claimed(&arena, sizes[i], 0, &area));
+		loam_arena_release(&arena, &area);
+	}
+	arena_rig_end(rig);
+}
+
 TEST(V4_a_range_is_not_reused_before_release)
 {
 	struct rig *rig = arena_rig(MIB, true);

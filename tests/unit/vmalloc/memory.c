@@ -165,6 +165,11 @@ TEST(V4_free_of_null_succeeds_and_of_anything_else_but_a_live_base_changes_nothi
 	CHECK(!loam_vfree(&fix.vm, freed));
 	CHECK(!loam_vfree_now(&fix.vm, freed));
 	CHECK(!loam_vfree(&fix.vm, (void *)(VM_START + 8 * MIB)));
+	CHECK_EQ(vm_stats().refused_frees, 9);
+	CHECK_EQ(vm_stats().last_refused, VM_START + 8 * MIB);
+	CHECK(!loam_vunmap(&fix.vm, address));
+	CHECK(!loam_vstack_free(&fix.vm, address + 10 * PAGE));
+	CHECK_EQ(vm_stats().refused_frees, 11);
 	CHECK_EQ(vm_free_frames(), frames);
 	CHECK_EQ(vm_stats().live_areas, 1);
 	CHECK_EQ(vm_stats().live_pages, 10);
