@@ -100,7 +100,7 @@ void host_clock_real(void);
  * has none, on the thread of any CPU of the machine that spins.
  */
 
-/* Queue an interrupt at a CPU. */
+/* Queue an interrupt at a CPU. Of one function and argument two wait at most, further ones are merged with them: count CPUs that answered, not interrupts. */
 void host_interrupt(struct host_machine *machine, unsigned int cpu, host_fn fn, void *arg);
 /* Interrupt the calling CPU exactly at its @nth (1, 2 ...) point from now on with interrupts on. One at a time; a handler may arm the next.
  * cancel: true when it had not been delivered yet. */

@@ -165,6 +165,7 @@ static void lend(struct host_cpu *self, struct host_cpu *other)
 		other->lender = self;
 		other->catcher = self->catcher;
 		pthread_mutex_unlock(&machine->lock);
+		other->masked = false;
 		host_deliver(other);
 		host_return_loan();
 		pthread_mutex_lock(&machine->lock);

@@ -115,6 +115,8 @@ struct host_machine *host_machine_create(const struct host_config *config)
 
 	if (machine == NULL)
 		give_up("host: machine");
+	if (config->ncpus > LOAM_CPUS_MAX)
+		host_fault("%u CPUs, at most %u", config->ncpus, LOAM_CPUS_MAX);
 	machine->config = *config;
 	machine->ncpus = config->ncpus == 0 ? 1 : config->ncpus;
 	machine->cpus = aligned_alloc(LOAM_CPU_ALIGN, (sizeof(*machine->cpus) * machine->ncpus + LOAM_CPU_ALIGN - 1) /
@@ -187,6 +189,7 @@ void host_occupy_locked(struct host_cpu *cpu)
 	cpu->occupied = true;
 	cpu->occupant = pthread_self();
 	host_reset_cpu(cpu);
+	cpu->masked = true; /* a late signal must not run a handler under the machine's lock */
 	host_this = cpu;
 }
 
@@ -207,6 +210,7 @@ void host_enter(struct host_machine *machine, unsigned int cpu)
 	pthread_mutex_lock(&machine->lock);
 	host_occupy_locked(&machine->cpus[cpu]);
 	pthread_mutex_unlock(&machine->lock);
+	host_this->masked = false;
 	host_deliver(host_this);
 }
 
@@ -312,6 +316,7 @@ static void *cpu_thread(void *arg)
 		host_occupy_locked(cpu);
 		job = (struct host_interrupt){cpu->work, cpu->work_arg};
 		pthread_mutex_unlock(&machine->lock);
+		cpu->masked = false;
 		run_caught(cpu, wake, &job);
 		cpu->masked = true;
 		pthread_mutex_lock(&machine->lock);

@@ -97,6 +97,7 @@ extern _Thread_local struct host_cpu *host_this;
 bool host_lock(struct host_machine *machine);
 void host_unlock(struct host_machine *machine, bool masked);
 
+/* Be @cpu, with interrupts masked: the caller unmasks them once the machine's lock is released. */
 void host_occupy_locked(struct host_cpu *cpu);
 void host_vacate_locked(struct host_cpu *cpu);
 /* Back to task context with interrupts on, whatever was going on. */

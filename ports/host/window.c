@@ -15,7 +15,8 @@
 
 enum { WINDOWS_MAX = 16 };
 
-/* Set while nothing runs; the handler only reads. */
+/* Set while nothing runs on the window's machine; the handler only reads. Other machines make theirs meanwhile. */
+static pthread_mutex_t windows_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	atomic_uintptr_t start;
 	size_t nbytes;
@@ -107,9 +108,30 @@ void host_window_thread_ends(void)
 		munmap(was.ss_sp, was.ss_size);
 }
 
-uintptr_t host_window_create(struct host_machine *machine, size_t nbytes)
+static bool take_window(struct host_machine *machine, uintptr_t at, size_t nbytes)
 {
 	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+	unsigned int i = 0;
+
+	pthread_mutex_lock(&windows_lock);
+	if (!installed) {
+		installed = true;
+		sigemptyset(&action.sa_mask);
+		sigaction(SIGSEGV, &action, &before);
+	}
+	while (i < WINDOWS_MAX && atomic_load(&windows[i].start) != 0)
+		i++;
+	if (i < WINDOWS_MAX) {
+		windows[i].nbytes = nbytes;
+		windows[i].machine = machine;
+		atomic_store(&windows[i].start, at);
+	}
+	pthread_mutex_unlock(&windows_lock);
+	return i < WINDOWS_MAX;
+}
+
+uintptr_t host_window_create(struct host_machine *machine, size_t nbytes)
+{
 	const size_t align = (size_t)2 << 20;
 	uintptr_t at;
 	void *reserved;
@@ -120,20 +142,9 @@ uintptr_t host_window_create(struct host_machine *machine, size_t nbytes)
 	if (reserved == MAP_FAILED)
 		host_fault("no address space for a window of 0x%zx bytes", nbytes);
 	at = ((uintptr_t)reserved + align - 1) & ~(align - 1);
-	for (unsigned int i = 0; i < WINDOWS_MAX; i++) {
-		if (atomic_load(&windows[i].start) == 0) {
-			if (!installed) {
-				installed = true;
-				sigemptyset(&action.sa_mask);
-				sigaction(SIGSEGV, &action, &before);
-			}
-			windows[i].nbytes = nbytes;
-			windows[i].machine = machine;
-			atomic_store(&windows[i].start, at);
-			return at;
-		}
-	}
-	host_fault("more than %d windows", WINDOWS_MAX);
+	if (!take_window(machine, at, nbytes))
+		host_fault("more than %d windows", WINDOWS_MAX);
+	return at;
 }
 
 static void hide(uintptr_t start, size_t nbytes)
@@ -166,6 +177,7 @@ void host_window_flush(struct host_machine *machine, const struct loam_tlb_range
 
 void host_window_destroy_all(struct host_machine *machine)
 {
+	pthread_mutex_lock(&windows_lock);
 	for (unsigned int i = 0; i < WINDOWS_MAX; i++) {
 		uintptr_t start = atomic_load(&windows[i].start);
 
@@ -174,4 +186,5 @@ void host_window_destroy_all(struct host_machine *machine)
 			atomic_store(&windows[i].start, 0);
 		}
 	}
+	pthread_mutex_unlock(&windows_lock);
 }

@@ -122,7 +122,11 @@ size_t loami_vformat(char *buffer, size_t nbytes, const char *format, va_list ar
 		if (*f == 's') {
 			put_text(&sink, &spec, va_arg(rest, const char *));
 		} else if (*f == 'c') {
-			put(&sink, (char)va_arg(rest, int));
+			char c = (char)va_arg(rest, int);
+
+			pad(&sink, ' ', 1, spec.left ? 0 : spec.width);
+			put(&sink, c);
+			pad(&sink, ' ', 1, spec.left ? spec.width : 0);
 		} else if (*f == 'd') {
 			int64_t value = next_signed(spec.longs, &rest);
 
@@ -164,5 +168,12 @@ void loami_print(const char *format, ...)
 	va_start(args, format);
 	total = loami_vformat(line, sizeof(line), format, args);
 	va_end(args);
-	loam_port_log(line, total < sizeof(line) ? total : sizeof(line) - 1);
+	if (total >= sizeof(line)) {
+		for (total = 0; format[total] != '\0'; total++)
+			;
+		if (total > 0 && format[total - 1] == '\n')
+			line[sizeof(line) - 2] = '\n';
+		total = sizeof(line) - 1;
+	}
+	loam_port_log(line, total);
 }

@@ -1,6 +1,6 @@
 /* base/print.h: text for people, without a C library.
  *
- * Conversions: %s %c %d %u %x %p and %%, with l, ll, z, width, '-' and 0-padding; what the compiler's format check accepts and no more.
+ * Conversions: %s %c %d %u %x %p and %%, with l, ll, z, a width (also *), '-' and 0-padding; the compiler's format check accepts more than that.
  * loami_print() sends whole lines' worth to loam_port_log() in pieces of up to 256 bytes.
  */
 #ifndef LOAMI_BASE_PRINT_H
@@ -14,7 +14,7 @@
 size_t loami_vformat(char *buffer, size_t nbytes, const char *format, va_list args) LOAM_PRINTF(3, 0);
 size_t loami_format(char *buffer, size_t nbytes, const char *format, ...) LOAM_PRINTF(3, 4);
 
-/* Format to the port's console. Context: any.  Locks: none. A line longer than 255 bytes is cut. */
+/* Format to the port's console. Context: any.  Locks: none. What is longer than 255 bytes is cut, but for a newline at its end. */
 void loami_print(const char *format, ...) LOAM_PRINTF(1, 2);
 
 #endif

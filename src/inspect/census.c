@@ -23,7 +23,7 @@ struct loami_census loami_census_take(struct loam_frames *frames)
 			} else if (refcount == REF_UNUSED) {
 				census.free++;
 			} else {
-				n = UINT64_C(1) << loami_load_relaxed(&slot->order);
+				n = UINT64_C(1) << (loami_load_relaxed(&slot->order) & 63);
 				*((loami_load_relaxed(&slot->flags) & LOAM_FRAME_USER) != 0 ? &census.user
 											    : &census.kernel) += n;
 				census.blocks += n > 1;

@@ -8,7 +8,7 @@
 
 enum { LOAMI_SIZE_TEXT = 16 };
 
-/* "632.0 KiB": for people; one decimal, rounded down. Return: @text. */
+/* "632.0 KiB": for people; to the nearest tenth. Return: @text. */
 const char *loami_size_text(char text[LOAMI_SIZE_TEXT], uint64_t nbytes);
 
 /* A file's name as a person knows it: without the ../ a build directory puts before it. */

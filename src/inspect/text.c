@@ -1,6 +1,8 @@
 /* inspect/text.c: numbers and lines as people read them. */
 #include "inspect.h"
 
+#include <base/bits.h>
+
 const char *loami_size_text(char text[LOAMI_SIZE_TEXT], uint64_t nbytes)
 {
 	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -15,6 +17,10 @@ const char *loami_size_text(char text[LOAMI_SIZE_TEXT], uint64_t nbytes)
 	/* To the nearest tenth: 524 159 frames are 2.0 GiB. */
 	uint64_t tenths = (nbytes >> 10) * 10 + (((nbytes & 1023) * 10 + 512) >> 10);
 
+	if (tenths == 10240 && unit + 1 < LOAMI_COUNT(units)) { /* rounded up to a whole next unit */
+		tenths = 10;
+		unit++;
+	}
 	(void)loami_format(text, LOAMI_SIZE_TEXT, "%lu.%lu %s", (unsigned long)(tenths / 10),
 			   (unsigned long)(tenths % 10), units[unit]);
 	return text;

@@ -54,6 +54,8 @@ TEST(base_print_widths)
 	IS("     7|", "%*d|", 6, 7);
 	IS("00000000000000ff", "%016lx", 0xfful);
 	IS("   0x10|", "%7p|", (void *)16);
+	IS("  x|", "%3c|", 'x');
+	IS("x  |", "%-3c|", 'x');
 }
 
 TEST(base_print_where_there_is_no_room)
@@ -82,6 +84,10 @@ TEST(base_print_goes_to_the_console_and_cuts_long_lines)
 	expected[255] = '\0';
 	tap_log_capture();
 	loami_print("%300s", "x");
+	CHECK_STR(tap_log_end(), expected);
+	expected[254] = '\n'; /* what comes next begins a line of its own */
+	tap_log_capture();
+	loami_print("%300s\n", "x");
 	CHECK_STR(tap_log_end(), expected);
 }
 
