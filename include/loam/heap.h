@@ -251,7 +251,7 @@ void *loam_heap_alloc_class(struct loam_heap *heap, size_t code);
 /* What a kmalloc() should be: the class is known when the size is a constant. */
 static inline void *loam_heap_alloc_inline(struct loam_heap *heap, size_t nbytes)
 {
-	if (__builtin_constant_p(nbytes) && nbytes <= LOAM_HEAP_SMALL_MAX && heap->small_max != 0)
+	if (__builtin_constant_p(nbytes) && nbytes <= LOAM_HEAP_SMALL_MAX && __builtin_expect(heap->small_max != 0, 1))
 		return loam_heap_alloc_class(heap, loam_heap_class(nbytes));
 	return loam_heap_alloc(heap, nbytes);
 }

@@ -99,4 +99,12 @@ static inline uint64_t loami_mask64(unsigned int n)
 #define LOAMI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LOAMI_CONTAINER(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
+/* @x, of which the compiler has forgotten all it knew: no instruction. It then takes what it already has, and does not keep addresses for later. */
+#define LOAMI_OPAQUE(x)                                                                                                \
+	__extension__({                                                                                                \
+		__typeof__(x) loami_opaque = (x);                                                                      \
+		__asm__("" : "+r"(loami_opaque));                                                                      \
+		loami_opaque;                                                                                          \
+	})
+
 #endif

@@ -49,4 +49,29 @@ static inline void loami_busy_leave(uint8_t *busy)
 #define loami_count(counter, n) ((void)(*(counter) += (n)))
 #endif
 
+/* Busy or not, one instruction shorter where memory can be subtracted from: the word counts down from 1, and who arrives at 0 is alone. An interrupt that finds
+ * it taken counts back up before it returns, so that the interrupted code never sees that it was there; the same between the halves of a subtraction. */
+#define LOAMI_NEVER_IDLE 0x10000
+static inline bool loami_idle_enter(uint64_t *idle)
+{
+#ifdef LOAMI_COUNT_IN_STEPS
+	loami_count(idle, -UINT64_C(1));
+	if (LOAMI_UNLIKELY(loami_load_relaxed(idle) != 0)) {
+#else
+	if (LOAMI_UNLIKELY(--*idle != 0)) {
+#endif
+		loami_compiler_barrier(); /* not the value from before, kept in a register: it need not be the same */
+		loami_count(idle, 1);
+		return false;
+	}
+	loami_compiler_barrier();
+	return true;
+}
+
+static inline void loami_idle_leave(uint64_t *idle)
+{
+	loami_compiler_barrier();
+	__atomic_store_n(idle, 1, __ATOMIC_RELAXED);
+}
+
 #endif

@@ -2,7 +2,7 @@
  *
  * The fast paths are pop() and push(): pin, busy, one entry of the loaded magazine, one state byte. They know nothing else: whatever is special folds into one
  * test. An empty magazine has, where its entry -1 would be, a state that says live; a full one has the wall behind its last entry; a cache without a loaded
- * magazine and every code that is no cache have a top at a wall of their CPU's that is both. Where the heap tracks, every CPU's busy byte is set for ever: all goes the
+ * magazine and every code that is no cache have a top at a wall of their CPU's that is both. Where the heap tracks, every CPU's word idle is taken for ever: all goes the
  * slow way round, where everything is looked at again from the start. Before init small_max and nregions are 0, with the same effect.
  *
  * free() proves its pointer by arithmetic and one byte. Turned right by 4, an address that is misaligned or out of the window is a granule number out of the window. A
@@ -14,8 +14,8 @@
 
 /* Only this CPU and its interrupts touch what is accessed here, and busy keeps those out; the barriers keep it in order. What others may look at (a state, a top, a
  * count) is stored as words that are not torn. */
-#define BUSY_ENTER(cpu) (LOAMI_LIKELY((cpu)->busy == 0) && ((cpu)->busy = 1, loami_compiler_barrier(), true))
-#define BUSY_LEAVE(cpu) (loami_compiler_barrier(), (cpu)->busy = 0)
+#define BUSY_ENTER(cpu) LOAMI_LIKELY(loami_idle_enter(&(cpu)->idle))
+#define BUSY_LEAVE(cpu) loami_idle_leave(&(cpu)->idle)
 
 static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, uint64_t code, void **object)
 {
@@ -23,12 +23,15 @@ static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, ui
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
 
 	if (BUSY_ENTER(cpu)) {
-		struct loami_entry *top = cpu->top[code] - 1;
+		struct loami_entry *top = cpu->top[code];
 
-		if (LOAMI_LIKELY(*top->state < LOAMI_FRESH)) {
-			*object = top->object;
-			loami_store_relaxed(top->state, (uint8_t)code);
-			loami_store_relaxed(&cpu->top[code], top);
+		if (LOAMI_LIKELY(*top[-1].state < LOAMI_FRESH)) {
+			/* Opaque: an instruction less for each address GCC does not keep. */
+			*object = LOAMI_OPAQUE(top[-1].object);
+			loami_store_relaxed(top[-1].state, (uint8_t)code);
+			code = LOAMI_OPAQUE(code);
+			loami_count(&cpu->top[code], -1);
+			code = LOAMI_OPAQUE(code);
 			loami_count(&cpu->allocs[code], 1);
 			BUSY_LEAVE(cpu);
 			loam_port_unpin(pin);
@@ -51,9 +54,8 @@ static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, v
 
 		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
 			loami_store_relaxed(state, LOAMI_CACHED);
-			top->object = object;
-			top->state = state;
-			loami_store_relaxed(&cpu->top[code], top + 1);
+			*top = (struct loami_entry){object, state};
+			loami_count(&cpu->top[code], 1);
 			BUSY_LEAVE(cpu);
 			loam_port_unpin(pin);
 			return true;

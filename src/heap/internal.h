@@ -97,11 +97,12 @@ struct loami_held {
 
 /* Only its CPU touches it, with @busy set; at rest anybody may read. A top that points at @wall is both empty and full. */
 struct loami_heap_cpu {
+	uint64_t
+		idle; /* 1: nobody is inside. Where the heap tracks or is hardened somebody always is: there is no fast path then */
 	struct loami_entry *top[LOAM_HEAP_CODES];
 	struct loami_entry below; /* entry -1 of the wall: {NULL, &live} */
 	struct loami_entry wall;  /* {LOAMI_WALL, &live} */
-	uint8_t busy;             /* where the heap tracks or is hardened, always: there is no fast path then */
-	uint8_t inside;           /* what is busy there instead */
+	uint64_t inside;          /* what says so there instead */
 	uint8_t live;             /* a byte that says live */
 	uint32_t drain;           /* (a) another CPU asks for what is parked here */
 	uint64_t random;          /* where the heap is hardened, as what follows */
@@ -120,9 +121,9 @@ static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap
 }
 
 /* What must be set around everything that touches a CPU's part. */
-static inline uint8_t *loami_cpu_busy(const struct loam_heap *heap, struct loami_heap_cpu *cpu)
+static inline uint64_t *loami_cpu_idle(const struct loam_heap *heap, struct loami_heap_cpu *cpu)
 {
-	return heap->slow_only ? &cpu->inside : &cpu->busy;
+	return heap->slow_only ? &cpu->inside : &cpu->idle;
 }
 
 /* The owner's part of a slot: next, prev and this. In the head frame of a slab next and prev link it into its cache's list. */

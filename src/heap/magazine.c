@@ -26,7 +26,8 @@ void loami_cpu_init(struct loam_heap *heap, unsigned int index)
 {
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
-	cpu->busy = heap->slow_only;
+	cpu->idle = heap->slow_only ? LOAMI_NEVER_IDLE : 1;
+	cpu->inside = 1;
 	cpu->live = LOAMI_LIVE;
 	cpu->random = loam_port_random() | 1;
 	cpu->below = (struct loami_entry){NULL, &cpu->live};
@@ -345,12 +346,12 @@ static enum outcome take_one(struct loam_heap_cache *cache, struct loami_entry *
 	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, pin.cpu);
 	enum outcome outcome;
 
-	if (loami_busy_enter(loami_cpu_busy(cache->heap, cpu))) {
+	if (loami_idle_enter(loami_cpu_idle(cache->heap, cpu))) {
 		answer_drain(cache->heap, cpu, pin.cpu);
 		outcome = refill(cpu, cache, out);
 		if (outcome == GOT)
 			loami_count(&cpu->allocs[cache->code], 1);
-		loami_busy_leave(loami_cpu_busy(cache->heap, cpu));
+		loami_idle_leave(loami_cpu_idle(cache->heap, cpu));
 	} else {
 		outcome = shared_take(cache, out);
 	}
@@ -395,10 +396,10 @@ void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *en
 	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, pin.cpu);
 	void *bad;
 
-	if (loami_busy_enter(loami_cpu_busy(cache->heap, cpu))) {
+	if (loami_idle_enter(loami_cpu_idle(cache->heap, cpu))) {
 		answer_drain(cache->heap, cpu, pin.cpu);
 		bad = cache->heap->hardened ? park_held(cpu, cache, *entry) : park(cpu, cache, entry);
-		loami_busy_leave(loami_cpu_busy(cache->heap, cpu));
+		loami_idle_leave(loami_cpu_idle(cache->heap, cpu));
 	} else {
 		bad = put_entries(cache, entry, 1);
 	}

@@ -109,7 +109,7 @@ static void wait_for_cpu(struct loam_heap *heap, unsigned int index)
 {
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
-	for (unsigned int round = 0; loami_load_seq(loami_cpu_busy(heap, cpu)) != 0; round++)
+	for (unsigned int round = 0; loami_load_seq(loami_cpu_idle(heap, cpu)) != 1; round++)
 		loam_port_relax(round);
 }
 

@@ -40,11 +40,11 @@ static size_t given_back(uint64_t before, uint64_t after)
 static unsigned int flush_here(struct loam_heap *heap)
 {
 	struct loam_pin pin = loam_port_pin();
-	uint8_t *busy = loami_cpu_busy(heap, loami_heap_cpu(heap, pin.cpu));
+	uint64_t *idle = loami_cpu_idle(heap, loami_heap_cpu(heap, pin.cpu));
 
-	if (loami_busy_enter(busy)) {
+	if (loami_idle_enter(idle)) {
 		loami_cpu_flush(heap, pin.cpu);
-		loami_busy_leave(busy);
+		loami_idle_leave(idle);
 	}
 	loam_port_unpin(pin);
 	return pin.cpu;

@@ -136,9 +136,9 @@ TEST(H6_check_finds_wrong_magazines)
 	d.cpu->stock[d.cache->code].nfull++;
 	check_says(&d, "loam: heap: check: the stock of size-256 on CPU 0 holds 0, it says 1");
 	d.cpu->stock[d.cache->code].nfull--;
-	d.cpu->busy = 1;
+	d.cpu->idle = 0;
 	check_says(&d, "loam: heap: check: CPU 0 is busy");
-	d.cpu->busy = 0;
+	d.cpu->idle = 1;
 	end(&d);
 }
 
