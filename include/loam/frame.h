@@ -140,12 +140,13 @@ struct loam_frames {
 	uint64_t ram;                          /* (h) frames */
 	uint64_t managed;                      /* (h) frames */
 	uint64_t metadata_frames;              /* (h) */
-	uint64_t moves;       /* (a) + 1 for each return of frames to the blocks: a search that saw none looks again */
-	uint64_t in_flight;   /* (a) runs being gathered chunk by chunk, interrupts masked */
-	uint64_t quarantined; /* (a) frames */
-	uint64_t allocs;      /* (a) frames handed out by the shared path */
-	uint64_t range_out;   /* (a) frames of runs, out and back, and runs not to be had */
-	uint64_t range_back;  /* (a) */
+	uint64_t moves; /* (a) + 1 for each return of frames to the blocks: a search that saw none looks again */
+	uint64_t
+		in_flight; /* (a) frames on their way: runs being gathered chunk by chunk, interrupts masked; one that is zeroed in idle time */
+	uint64_t quarantined;                  /* (a) frames */
+	uint64_t allocs;                       /* (a) frames handed out by the shared path */
+	uint64_t range_out;                    /* (a) frames of runs, out and back, and runs not to be had */
+	uint64_t range_back;                   /* (a) */
 	uint64_t range_failures;               /* (a) */
 	uint64_t failures[LOAM_ORDER_MAX + 1]; /* (a) */
 	uint32_t specials;                     /* (a) 1 since the first frame with hooks or poison */
@@ -155,6 +156,7 @@ struct loam_frames {
 	uint64_t zone_reserve[LOAM_ZONES_MAX]; /* (a) */
 	uint32_t outline;                      /* (a) guards (h): one change of the outline at a time */
 	uint32_t shrinking;                    /* (a) guards shrinkers */
+	uint64_t shrinks;                      /* (a) who holds it: a task or a CPU; 0 nobody */
 	struct loam_shrinker *shrinkers;
 	uint64_t shrunk_in_vain; /* (a) 1 + moves when shrinkers last found nothing */
 };
@@ -325,7 +327,9 @@ size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n);
 
 /**
  * struct loam_shrinker - somebody who can give memory back. In the caller's storage while registered.
- * @shrink: try to free @npages frames; return how many were freed. Called without locks, in the context of the allocation that needs them.
+ * @shrink: try to free @npages frames; return how many were freed. Called without locks, in the context of the allocation that needs them, by one CPU at a time; an
+ *	allocation that would fail meanwhile on another waits for it, for a bounded time. What it allocates itself is refused where nothing is free, and it may
+ *	not change the list of shrinkers (LOAM_ERR_BUSY).
  */
 struct loam_shrinker {
 	size_t (*shrink)(struct loam_shrinker *self, size_t npages);

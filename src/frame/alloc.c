@@ -169,7 +169,7 @@ static enum loam_status take(struct loam_frames *frames, unsigned int order, str
 			     loam_pfn *first)
 {
 	bool parked = want->zones == frames->nzones && want->node == 0;
-	unsigned int tries = 0;
+	struct loami_frame_patience patience = {0};
 	uint64_t before;
 
 	if (parked && loami_cpu_take(frames, order, want, false, first) && is_sound(frames, *first, order))
@@ -181,7 +181,7 @@ static enum loam_status take(struct loam_frames *frames, unsigned int order, str
 		before = loami_frame_moment(frames);
 		if (take_once(frames, order, want, parked, first))
 			return LOAM_OK;
-	} while (loami_frame_look_again(frames, UINT64_C(1) << order, want, before, &tries));
+	} while (loami_frame_look_again(frames, UINT64_C(1) << order, want, before, &patience));
 	return LOAM_ERR_NO_MEMORY;
 }
 

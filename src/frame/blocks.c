@@ -1,7 +1,7 @@
 /* frame/blocks.c: the shared path: which chunk to take from, and how runs that span chunks are had.
  *
  * 1 Concepts: a domain's top bitmaps name the chunks worth locking; they are hints, read without a lock. What a search misses because it moved
- *   meanwhile is the caller's to notice: frames->moves changes with each return, and in_flight is not 0 while a run is being gathered.
+ *   meanwhile is the caller's to notice: frames->moves changes with each return, and in_flight is not 0 while frames are on their way.
  * 2 Order of a search, domain by domain in the order of the CPU's node: a partly used block of the type; a whole block, which takes the type; a
  *   partly used block of the other type. Whole blocks are broken last but for mixing types.
  * 4 Locks: one chunk's at a time. A run over several chunks is taken chunk by chunk with interrupts masked, and rolled back when one has not its part.
@@ -117,9 +117,10 @@ static bool search_domains(struct loam_frames *frames, const struct loami_frame_
 	bool found = false;
 
 	for (unsigned int i = 0; i < n && !found; i++) {
-		struct loami_frame_domain *domain = &frames->domains[order[i]];
+		unsigned int d = loami_load_relaxed(&order[i]);
+		struct loami_frame_domain *domain = &frames->domains[d];
 
-		if (!wanted_domain(frames, want, order[i]) ||
+		if (!wanted_domain(frames, want, d) ||
 		    !loami_zone_allows(frames, domain->zone, want,
 				       search->claimed
 					       ? search->most
@@ -356,18 +357,21 @@ loam_pfn loami_blocks_take_run(struct loam_frames *frames, uint64_t n, const str
 	loam_pfn start = (where->start >> LOAM_PAGE_SHIFT) + (where->start % LOAM_PAGE_SIZE != 0);
 	loam_pfn limit = where->limit != 0 ? where->limit >> LOAM_PAGE_SHIFT : LOAM_PFN_NONE;
 
-	for (unsigned int zone = 0; zone < want->zones; zone++)
-		if (frames->zone_end[zone] > window.end)
-			window.end = frames->zone_end[zone];
+	for (unsigned int zone = 0; zone < want->zones; zone++) {
+		loam_pfn zone_end = loami_load_relaxed(&frames->zone_end[zone]);
+
+		if (zone_end > window.end)
+			window.end = zone_end;
+	}
 	if (window.end > limit)
 		window.end = limit;
 	/* High zones first, so that what only low memory can serve keeps it. */
 	for (unsigned int zone = want->zones; zone-- > 0;) {
-		loam_pfn pfn;
+		loam_pfn zone_start = loami_load_relaxed(&frames->zone_start[zone]), pfn;
 
-		if (frames->zone_end[zone] <= frames->zone_start[zone])
+		if (loami_load_relaxed(&frames->zone_end[zone]) <= zone_start)
 			continue;
-		window.start = start > frames->zone_start[zone] ? start : frames->zone_start[zone];
+		window.start = start > zone_start ? start : zone_start;
 		pfn = scan(frames, &window, n);
 		if (pfn != LOAM_PFN_NONE)
 			return pfn;

@@ -1,16 +1,16 @@
 /* frame/cpu.c: CPUs that come and go, and the search of their caches when nothing else is left.
  *
  * 1 The last frame. A search that found nothing has looked at every chunk, then drains CPUs, whose frames are then in the blocks. It may still have missed a
- *   frame that moved meanwhile: returns to the blocks change frames->moves; a run being gathered shows in in_flight; what a CPU handed out since changes
+ *   frame that moved meanwhile: returns to the blocks change frames->moves; frames on their way (a run being gathered, one being zeroed in idle time) show in in_flight; what a CPU handed out since changes
  *   its count of allocations, or shows in its busy byte, which is cleared with release after the count. If none of them moved, there was a moment at which
  *   no frame was free.
  * 5 Bounds: for one frame of any zone the search goes on as long as others succeed meanwhile. Anything narrower gives up after NARROW_TRIES rounds, since what
- *   moves may be of no use to it. A CPU that stays busy, because it was interrupted there, is waited for TRIES rounds at most: it may be waiting
- *   for this one.
+ *   moves may be of no use to it. A CPU that stays busy, because it was interrupted there, is waited for BUSY_TRIES rounds at most, and a frame on its way for
+ *   FLIGHT_TRIES: whoever is to bring it may have been interrupted by this one, or wait for it.
  */
 #include "internal.h"
 
-enum { TRIES = 64, NARROW_TRIES = 8 };
+enum { FLIGHT_TRIES = 256, BUSY_TRIES = 64, NARROW_TRIES = 8, SHRINK_TRIES = 64 };
 
 enum loam_status loam_frame_cpu_online(struct loam_frames *frames, unsigned int cpu)
 {
@@ -84,25 +84,25 @@ static bool others_busy(const struct loam_frames *frames)
 }
 
 bool loami_frame_look_again(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want,
-			    uint64_t before, unsigned int *tries)
+			    uint64_t before, struct loami_frame_patience *patience)
 {
 	bool narrow = npages > 1 || want->zones != frames->nzones;
 	bool busy;
 
-	if (loami_load_acquire(&frames->in_flight) != 0) {
-		loam_port_relax(0);
+	if (loami_load_acquire(&frames->in_flight) != 0 && patience->flights < FLIGHT_TRIES) {
+		loam_port_relax(patience->flights++);
 		return true;
 	}
-	if (narrow && ++*tries > NARROW_TRIES)
+	if (narrow && ++patience->narrow > NARROW_TRIES)
 		return false;
 	if (gather(frames, npages, want) != 0)
 		return true;
 	busy = others_busy(frames);
 	if (loami_frame_moment(frames) != before)
 		return true;
-	if (busy && ++*tries <= TRIES) {
-		loam_port_relax(*tries);
+	if (busy && patience->busy < BUSY_TRIES) {
+		loam_port_relax(patience->busy++);
 		return true;
 	}
-	return ++*tries <= TRIES && loami_frame_shrink(frames, npages, want);
+	return ++patience->shrinks <= SHRINK_TRIES && loami_frame_shrink(frames, npages, want);
 }

@@ -168,11 +168,16 @@ bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int ord
 	struct loam_slot *slot = loam_frame_slot(frames, first);
 	unsigned int type =
 		(loami_load_relaxed(&slot->flags) & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
-	uint32_t refcount = 1;
+	uint32_t count = loami_load_acquire(&slot->refcount), refcount;
 
 	LOAMI_NOT_FROM_NMI();
-	if (loami_load_acquire(&slot->refcount) == 1)
+	if (count == 1)
 		(void)loami_frame_check_owned(frames, first, order, &refcount);
+	else if (LOAMI_UNLIKELY(count != 0 && count <= REF_MAX && loami_load_relaxed(&slot->order) != order))
+		loami_misuse(
+			"loam: frame: reference to 0x%llx dropped with order %u, but it was allocated with order %u",
+			(unsigned long long)loam_frame_address(first), order,
+			(unsigned int)loami_load_relaxed(&slot->order));
 	if (loam_frame_ref_dec(frames, first) != 1)
 		return false;
 	if (loami_frame_retire(frames, slot, first, order, 0))

@@ -2,7 +2,8 @@
  * memory added.
  *
  * 4 Locks: one change of the machine's outline at a time (frames->outline, an exchanged flag; who finds it taken gets LOAM_ERR_BUSY). Searches run meanwhile: a section is
- *   published by its slots, a chunk by its number, a domain by their count, each with release after all of it.
+ *   published by its slots, a chunk by its number, a domain by their count, each with release after all of it. A search that began before may miss the new frames;
+ *   giving them moves frames->moves, and it looks again.
  */
 #include "plan.h"
 
@@ -160,6 +161,7 @@ static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, l
 	uint16_t *counts = (uint16_t *)(metadata + (uintptr_t)plan.counts);
 	uintptr_t slots = metadata + (uintptr_t)plan.slots;
 	struct loami_outline outline;
+	loam_pfn covered = start;
 
 	for (loam_pfn pfn = start; pfn < end; pfn += SECTION_FRAMES)
 		if (loami_section_find(frames, pfn))
@@ -171,8 +173,11 @@ static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, l
 	    frames->nchunks + plan.nchunks > frames->chunks_max)
 		return LOAM_ERR_NO_METADATA;
 	__builtin_memset((void *)metadata, 0, (size_t)plan.slots);
+	/* Frames above every zone have slots, and are none. */
+	for (loam_pfn at = start; next_outline(frames, &at, end, node, &outline);)
+		covered = outline.end;
 	for (loam_pfn pfn = start; pfn < end; pfn += SECTION_FRAMES) {
-		loami_section_add(frames, pfn, slots);
+		loami_section_add(frames, pfn, slots, covered);
 		slots += SECTION_FRAMES * sizeof(struct loam_slot);
 	}
 	for (loam_pfn at = start; next_outline(frames, &at, end, node, &outline); chunk++) {
@@ -181,13 +186,11 @@ static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, l
 		loami_chunk_add(frames, chunk, &outline, rows, counts);
 		rows += loami_blocks_of(outline.start, outline.end);
 		counts += loami_blocks_of(outline.start, outline.end);
-		for (loam_pfn pfn = outline.start; pfn < outline.end; pfn++)
-			loami_slot_reset(loami_slot_of(frames, pfn), 0);
 		if (frames->zone_end[outline.zone] == 0 || outline.start < frames->zone_start[outline.zone])
-			frames->zone_start[outline.zone] = outline.start;
+			loami_store_relaxed(&frames->zone_start[outline.zone], outline.start);
 		if (outline.end > frames->zone_end[outline.zone])
-			frames->zone_end[outline.zone] = outline.end;
-		frames->zone_present[outline.zone] += n;
+			loami_store_relaxed(&frames->zone_end[outline.zone], outline.end);
+		(void)loami_fetch_add_relaxed(&frames->zone_present[outline.zone], n);
 		(void)loami_fetch_add_relaxed(&frames->zone_managed[outline.zone], n);
 		(void)loami_fetch_add_relaxed(&frames->ram, n);
 		loami_frames_give(frames, outline.start, outline.end);

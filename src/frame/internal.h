@@ -194,6 +194,15 @@ struct loami_frame_want {
 	bool reclaim;
 	bool reserve;
 	bool refill; /* on behalf of a magazine, a CPU's lock held */
+	bool idle;   /* for the idle loop */
+};
+
+/* How often a search that finds nothing has looked again, for which reason. */
+struct loami_frame_patience {
+	unsigned int flights; /* frames were on their way */
+	unsigned int busy;    /* a CPU was busy */
+	unsigned int narrow;  /* for more than a frame, or in some zones only */
+	unsigned int shrinks;
 };
 
 /* ---- policy.c --------------------------------------------------------------------------------------------------------------------------------- */
@@ -244,7 +253,7 @@ static inline struct loami_frame_section *loami_section_find(const struct loam_f
 	uint64_t at = pfn - frames->first_pfn;
 
 	if (LOAMI_UNLIKELY(at >= frames->span) ||
-	    LOAMI_UNLIKELY(loami_load_relaxed(&frames->sections[at >> SECTION_SHIFT].slots) == 0))
+	    LOAMI_UNLIKELY(loami_load_acquire(&frames->sections[at >> SECTION_SHIFT].slots) == 0))
 		return NULL;
 	return &frames->sections[at >> SECTION_SHIFT];
 }
@@ -424,7 +433,7 @@ void loami_frame_publish(struct loam_frames *frames, struct loam_slot *slot, loa
  * loami_frame_moment() said before the search. */
 uint64_t loami_frame_moment(const struct loam_frames *frames);
 bool loami_frame_look_again(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want,
-			    uint64_t before, unsigned int *tries);
+			    uint64_t before, struct loami_frame_patience *patience);
 
 /* range.c: claim each frame of a run. Where one is poisoned, it goes into quarantine and the others back: false. */
 bool loami_frame_claim_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);

@@ -24,7 +24,7 @@
 /* What a machine this size lets one CPU park, in frames. */
 static uint64_t parking(const struct loam_frames *frames)
 {
-	return frames->managed / (8 * (uint64_t)frames->ncpus);
+	return loami_load_relaxed(&frames->managed) / (8 * (uint64_t)frames->ncpus);
 }
 
 static unsigned int at_most(uint64_t value, unsigned int limit)
@@ -334,6 +334,30 @@ static bool has_room(const struct loam_frames *frames, unsigned int type)
 	return loami_load_relaxed(&magazine->top) < loami_load_relaxed(&magazine->limit);
 }
 
+/* Zero one free frame and park it. While it is zeroed it is claimed, and counts as on its way. False: there is none to spare, or no room. */
+static bool zero_one(struct loam_frames *frames, unsigned int type)
+{
+	struct loami_frame_want want = {.type = (uint8_t)type, .zones = (uint8_t)frames->nzones, .idle = true};
+	bool parked = false;
+	loam_pfn pfn;
+
+	(void)loami_fetch_add(&frames->in_flight, 1);
+	do {
+		pfn = loami_blocks_take(frames, 0, &want);
+	} while (pfn != LOAM_PFN_NONE && !loami_frame_claim(frames, pfn, 0));
+	if (pfn != LOAM_PFN_NONE) {
+		struct loam_slot *slot = loami_slot_of(frames, pfn);
+
+		__builtin_memset(loam_frame_virt(frames, pfn), 0, LOAM_PAGE_SIZE);
+		loami_frame_unclaim(slot);
+		parked = park_zeroed(frames, slot, pfn, type);
+		if (!parked)
+			loami_blocks_put(frames, pfn, 1);
+	}
+	(void)loami_fetch_sub(&frames->in_flight, 1);
+	return parked;
+}
+
 size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n)
 {
 	size_t done = 0;
@@ -341,28 +365,9 @@ size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n)
 	LOAMI_TASK_ONLY();
 	if (loami_load_acquire(&frames->ready) == 0)
 		return 0;
-	for (unsigned int type = 0; type < TYPE_COUNT; type++) {
-		struct loami_frame_want want = {.type = (uint8_t)type, .zones = (uint8_t)frames->nzones};
-
-		/* While it is zeroed the frame is claimed: it is not free, and nobody misses it. */
-		while (done < n && has_room(frames, type)) {
-			loam_pfn pfn = loami_blocks_take(frames, 0, &want);
-			struct loam_slot *slot;
-
-			if (pfn == LOAM_PFN_NONE)
-				return done;
-			if (!loami_frame_claim(frames, pfn, 0))
-				continue;
-			slot = loami_slot_of(frames, pfn);
-			__builtin_memset(loam_frame_virt(frames, pfn), 0, LOAM_PAGE_SIZE);
-			loami_frame_unclaim(slot);
-			if (!park_zeroed(frames, slot, pfn, type)) {
-				loami_blocks_put(frames, pfn, 1);
-				return done;
-			}
+	for (unsigned int type = 0; type < TYPE_COUNT; type++)
+		while (done < n && has_room(frames, type) && zero_one(frames, type))
 			done++;
-		}
-	}
 	return done;
 }
 
@@ -468,7 +473,8 @@ bool loami_cpu_is_busy(const struct loam_frames *frames, unsigned int number)
 static bool in_zones(const struct loam_frames *frames, loam_pfn pfn, unsigned int from, unsigned int to)
 {
 	for (unsigned int zone = from; zone < to; zone++)
-		if (pfn >= frames->zone_start[zone] && pfn < frames->zone_end[zone])
+		if (pfn >= loami_load_relaxed(&frames->zone_start[zone]) &&
+		    pfn < loami_load_relaxed(&frames->zone_end[zone]))
 			return true;
 	return false;
 }

@@ -5,7 +5,9 @@
  *   min      frames of the zone only use_reserve allocations may have.
  *   reserve  frames of the zone on top of min that allocations which may also use a higher zone leave to those that cannot.
  *   Frames parked on CPUs are free in all three. They are also handed out without a look at the watermarks: a magazine's worth per CPU is the slack.
- * 4 Locks: shrinking, an exchanged flag: one pass at a time, and none while the list changes. Nobody waits for it but add and remove.
+ * 4 Locks: shrinking, an exchanged flag: one pass at a time, and none while the list changes. Who adds or removes a shrinker waits for it; so does, WAIT_ROUNDS
+ *   at most, an allocation that would otherwise fail: what it needs is being freed. Whoever holds the flag is told by task, or by CPU where the kernel names no
+ *   tasks, so that a shrinker's own allocation is refused at once.
  */
 #include "internal.h"
 
@@ -40,6 +42,9 @@ bool loami_zone_allows(const struct loam_frames *frames, unsigned int zone, cons
 {
 	uint64_t keep = loami_load_relaxed(&frames->zone_min[zone]);
 
+	/* The idle loop is in nobody's way: it leaves alone what makes others reclaim, and the last frame. */
+	if (want->idle)
+		return free_in_blocks(frames, zone) > loami_load_relaxed(&frames->zone_low[zone]) + n;
 	if (want->zones > zone + 1u)
 		keep += loami_load_relaxed(&frames->zone_reserve[zone]);
 	if (LOAMI_LIKELY(keep == 0) || want->reserve)
@@ -65,26 +70,49 @@ enum loam_status loam_frame_set_watermarks(struct loam_frames *frames, unsigned 
 
 /* ---- shrinkers -------------------------------------------------------------------------------------------------------------------------------- */
 
+enum { WAIT_ROUNDS = 1 << 16 };
+
+/* The running task, or where the kernel names none, this CPU: never 0. */
+static uint64_t who_runs(void)
+{
+	struct loam_task task = {0};
+
+	loam_port_task(&task);
+	return task.task != 0 ? task.task : UINT64_MAX - loam_port_cpu();
+}
+
 static bool begin_shrinking(struct loam_frames *frames)
 {
-	return loami_exchange(&frames->shrinking, 1) == 0;
+	if (loami_exchange(&frames->shrinking, 1) != 0)
+		return false;
+	loami_store_relaxed(&frames->shrinks, who_runs());
+	return true;
 }
 static void end_shrinking(struct loam_frames *frames)
 {
+	loami_store_relaxed(&frames->shrinks, 0);
 	loami_store_release(&frames->shrinking, 0);
 }
-static void wait_shrinking(struct loam_frames *frames)
+static bool shrinks_here(const struct loam_frames *frames)
 {
-	for (unsigned int round = 0; !begin_shrinking(frames); round++)
+	return loami_load_relaxed(&frames->shrinks) == who_runs();
+}
+/* To change the list. False inside of a shrinker. */
+static bool wait_shrinking(struct loam_frames *frames)
+{
+	for (unsigned int round = 0; !begin_shrinking(frames); round++) {
+		if (shrinks_here(frames))
+			return false;
 		loam_port_relax(round);
+	}
+	return true;
 }
 
+/* A pass, by who has begun one. */
 static uint64_t run_shrinkers(struct loam_frames *frames, uint64_t npages)
 {
 	uint64_t freed = 0;
 
-	if (!begin_shrinking(frames))
-		return 0;
 	for (struct loam_shrinker *shrinker = frames->shrinkers; shrinker && freed < npages; shrinker = shrinker->next)
 		freed += shrinker->shrink(shrinker, (size_t)(npages - freed));
 	end_shrinking(frames);
@@ -99,7 +127,19 @@ static bool may_shrink(const struct loam_frames *frames, const struct loami_fram
 
 bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want)
 {
-	return may_shrink(frames, want) && run_shrinkers(frames, npages) != 0;
+	uint64_t moves = loami_load_relaxed(&frames->moves);
+
+	if (!may_shrink(frames, want))
+		return false;
+	if (begin_shrinking(frames))
+		return run_shrinkers(frames, npages) != 0;
+	for (unsigned int round = 0; round < WAIT_ROUNDS && !shrinks_here(frames); round++) {
+		loam_port_relax(round);
+		/* Something came back, or the pass is over, and what it freed may be parked. */
+		if (loami_load_relaxed(&frames->moves) != moves || loami_load_acquire(&frames->shrinking) == 0)
+			return true;
+	}
+	return false;
 }
 
 void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_want *want)
@@ -111,7 +151,7 @@ void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_wa
 	for (unsigned int zone = 0; zone < want->zones; zone++) {
 		uint64_t low = loami_load_relaxed(&frames->zone_low[zone]), have;
 
-		if (frames->zone_managed[zone] == 0)
+		if (loami_load_relaxed(&frames->zone_managed[zone]) == 0)
 			continue;
 		if (has_free(frames, zone, low))
 			return;
@@ -120,7 +160,7 @@ void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_wa
 	}
 	/* Where a pass brought nothing, the next waits until something has come back. */
 	moves = loami_load_relaxed(&frames->moves);
-	if (lacking == 0 || loami_load_relaxed(&frames->shrunk_in_vain) == moves + 1)
+	if (lacking == 0 || loami_load_relaxed(&frames->shrunk_in_vain) == moves + 1 || !begin_shrinking(frames))
 		return;
 	if (run_shrinkers(frames, lacking) == 0)
 		loami_store_relaxed(&frames->shrunk_in_vain, moves + 1);
@@ -135,7 +175,8 @@ enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam
 		return LOAM_ERR_NOT_READY;
 	if (!shrinker || !shrinker->shrink)
 		return LOAM_ERR_INVALID;
-	wait_shrinking(frames);
+	if (!wait_shrinking(frames))
+		return LOAM_ERR_BUSY;
 	for (struct loam_shrinker *known = frames->shrinkers; known; known = known->next)
 		if (known == shrinker)
 			status = LOAM_ERR_ALREADY;
@@ -154,7 +195,8 @@ enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct l
 	LOAMI_TASK_ONLY();
 	if (loami_load_acquire(&frames->ready) == 0)
 		return LOAM_ERR_NOT_READY;
-	wait_shrinking(frames);
+	if (!wait_shrinking(frames))
+		return LOAM_ERR_BUSY;
 	for (struct loam_shrinker **link = &frames->shrinkers; *link; link = &(*link)->next) {
 		if (*link == shrinker) {
 			loami_store_release(link, shrinker->next);

@@ -21,7 +21,7 @@ static enum loam_status check_where(const struct loam_frame_where *where, uint64
 static enum loam_status take_range(struct loam_frames *frames, uint64_t npages, const struct loam_frame_where *where,
 				   const struct loami_frame_want *want, loam_pfn *first)
 {
-	unsigned int tries = 0;
+	struct loami_frame_patience patience = {0};
 
 	for (;;) {
 		uint64_t before = loami_frame_moment(frames);
@@ -29,7 +29,7 @@ static enum loam_status take_range(struct loam_frames *frames, uint64_t npages, 
 		*first = loami_blocks_take_run(frames, npages, where, want);
 		if (*first != LOAM_PFN_NONE && loami_frame_claim_range(frames, *first, npages))
 			return LOAM_OK;
-		if (*first == LOAM_PFN_NONE && !loami_frame_look_again(frames, npages, want, before, &tries))
+		if (*first == LOAM_PFN_NONE && !loami_frame_look_again(frames, npages, want, before, &patience))
 			return LOAM_ERR_NO_MEMORY;
 	}
 }

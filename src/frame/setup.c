@@ -68,14 +68,14 @@ void loami_slot_reset(struct loam_slot *slot, uint32_t state)
 	};
 }
 
-void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots)
+void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots, loam_pfn free_end)
 {
 	struct loami_frame_section *section = loami_section_of(frames, pfn);
 	loam_pfn base = frames->first_pfn + (loam_pfn)(section - frames->sections) * SECTION_FRAMES;
 	uint32_t number = frames->numbers_used++;
 
 	for (unsigned int i = 0; i < SECTION_FRAMES && base + i < frames->first_pfn + frames->span; i++)
-		loami_slot_reset((struct loam_slot *)slots + i, STATE_HOLE);
+		loami_slot_reset((struct loam_slot *)slots + i, base + i < free_end ? 0 : STATE_HOLE);
 	frames->numbers[number] = (struct loami_frame_number){slots, base};
 	section->index = ((uint64_t)number << SECTION_SHIFT) - base;
 	loami_store_release(&section->slots, slots - (uintptr_t)base * sizeof(struct loam_slot));
@@ -107,7 +107,7 @@ static void make_sections(struct loam_frames *frames, const struct loam_memmap *
 		for (; pfn < piece.end; pfn = next_section(frames, pfn)) {
 			if (loami_section_of(frames, pfn)->slots != 0)
 				continue;
-			loami_section_add(frames, pfn, slots);
+			loami_section_add(frames, pfn, slots, 0);
 			slots += SECTION_FRAMES * sizeof(struct loam_slot);
 		}
 		for (pfn = piece.start; pfn < piece.end; pfn++)
@@ -129,7 +129,7 @@ static void order_search(struct loam_frames *frames)
 				for (unsigned int d = 0; d < frames->ndomains; d++)
 					if (frames->domains[d].node == (node + away) % LOAM_NODES_MAX &&
 					    frames->domains[d].zone == zone)
-						frames->search[node][n++] = (uint8_t)d;
+						loami_store_relaxed(&frames->search[node][n++], (uint8_t)d);
 	}
 }
 

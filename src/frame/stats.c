@@ -7,7 +7,7 @@ static uint64_t free_in_blocks(const struct loam_frames *frames, unsigned int zo
 {
 	uint64_t n = 0;
 
-	for (unsigned int d = 0; d < frames->ndomains; d++)
+	for (unsigned int d = 0, ndomains = loami_load_acquire(&frames->ndomains); d < ndomains; d++)
 		if (frames->domains[d].zone >= zones_from && frames->domains[d].zone < zones_to)
 			n += loami_load_relaxed(&frames->domains[d].free);
 	return n;
@@ -25,10 +25,9 @@ static uint64_t parked(const struct loam_frames *frames, unsigned int zones_from
 void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_stats *stats)
 {
 	*stats = (struct loam_frames_stats){
-		.ram = frames->ram,
-		.reserved = frames->ram - frames->managed - frames->metadata_frames,
+		.ram = loami_load_relaxed(&frames->ram),
 		.metadata = frames->metadata_frames,
-		.managed = frames->managed,
+		.managed = loami_load_relaxed(&frames->managed),
 		.parked = parked(frames, 0, LOAM_ZONES_MAX),
 		.quarantined = loami_load_relaxed(&frames->quarantined),
 		.allocs = loami_load_relaxed(&frames->allocs),
@@ -37,6 +36,7 @@ void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_
 		.range_failures = loami_load_relaxed(&frames->range_failures),
 		.nzones = frames->nzones,
 	};
+	stats->reserved = stats->ram - stats->managed - stats->metadata;
 	for (unsigned int cpu = 0; cpu < frames->ncpus; cpu++)
 		stats->allocs += loami_cpu_allocs(frames, cpu);
 	stats->free = free_in_blocks(frames, 0, LOAM_ZONES_MAX) + stats->parked;
@@ -53,17 +53,24 @@ enum loam_status loam_frame_read_zone_stats(const struct loam_frames *frames, un
 		return LOAM_ERR_ZONE;
 	*stats = (struct loam_zone_stats){
 		.name = frames->zones[zone].name,
-		.start = frames->zone_start[zone],
-		.end = frames->zone_end[zone],
-		.present = frames->zone_present[zone],
-		.managed = frames->zone_managed[zone],
+		.start = loami_load_relaxed(&frames->zone_start[zone]),
+		.end = loami_load_relaxed(&frames->zone_end[zone]),
+		.present = loami_load_relaxed(&frames->zone_present[zone]),
+		.managed = loami_load_relaxed(&frames->zone_managed[zone]),
 		.free = free_in_blocks(frames, zone, zone + 1) + parked(frames, zone, zone + 1),
 		.low = loami_load_relaxed(&frames->zone_low[zone]),
 		.min = loami_load_relaxed(&frames->zone_min[zone]),
 	};
-	for (uint32_t c = 0; c < frames->nchunks; c++)
-		if (frames->chunks[c]->zone == zone)
-			stats->free_blocks += frames->chunks[c]->nwhole;
+	for (uint32_t c = 0, nchunks = loami_load_acquire(&frames->nchunks); c < nchunks; c++) {
+		struct loami_frame_chunk *chunk = frames->chunks[c];
+
+		if (chunk->zone == zone) {
+			unsigned long irq = loami_lock_irq(&chunk->lock);
+
+			stats->free_blocks += chunk->nwhole;
+			loami_unlock_irq(&chunk->lock, irq);
+		}
+	}
 	if (stats->free != 0)
 		stats->fragmentation =
 			(unsigned int)(1000 - stats->free_blocks * LOAM_BLOCK_FRAMES * 1000 / stats->free);

@@ -410,6 +410,186 @@ TEST(F15_a_range_beside_single_frames)
 	SCENARIO(2, some_on_cpu_1, range_against_one, check_all_back, 2);
 }
 
+/* ---- shrinkers: one CPU runs them, another needs what they free ---------------------------------------------------------------------- */
+
+static size_t free_what_setup_took(struct loam_shrinker *self, size_t npages)
+{
+	size_t freed = 0;
+
+	(void)self;
+	for (; freed < npages && s.nheld > 0; freed++)
+		loam_frame_free(s.frames, s.held[--s.nheld], 0);
+	return freed;
+}
+
+static struct loam_shrinker shrinker = {.shrink = free_what_setup_took, .name = "hoard"};
+
+static void all_in_a_hoard(void *context)
+{
+	(void)context;
+	begin(2);
+	CHECK_OK(loam_frame_set_watermarks(s.frames, 0, &(struct loam_zone_watermarks){.low = 0}));
+	leave(0, 0);
+	CHECK_OK(loam_frame_add_shrinker(s.frames, &shrinker));
+}
+
+static void take_what_must_be_freed(void *context, unsigned int i)
+{
+	(void)context;
+	s.got[i] = take_one();
+	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
+	use(s.got[i]);
+}
+
+TEST(F15_none_is_refused_while_another_cpu_shrinks)
+{
+	SCENARIO(2, all_in_a_hoard, take_what_must_be_freed, check_all_back, 2);
+}
+
+/* ---- memory that is added ---------------------------------------------------------------------------------------------------------------- */
+
+enum { MIB = 1 << 20, ADDED = 4096 };
+
+static struct {
+	struct host_machine *machine;
+	struct loam_frames frames;
+	struct loam_memmap map;
+	struct loam_region storage[16];
+	void *metadata;
+	uint64_t nbytes;
+} growing;
+
+/* One MiB, @left of whose frames are free and parked on CPU 1; 16 MiB can be added at 48 MiB. */
+static void begin_growing(size_t left)
+{
+	static const struct loam_region regions[] = {
+		{.base = 16 * MIB, .nbytes = MIB, .type = LOAM_REGION_USABLE},
+		{.base = 32 * MIB, .nbytes = 32 * MIB, .type = LOAM_REGION_RESERVED},
+	};
+	struct loam_frames_config config = {.ncpus = 2, .hotplug_limit = 64 * MIB};
+	struct loam_region copy[] = {regions[0], regions[1]};
+
+	growing.machine = host_machine_create(&(struct host_config){.regions = regions, .nregions = 2, .ncpus = 2});
+	host_enter(growing.machine, 0);
+	config.direct_map = host_direct_map(growing.machine);
+	growing.frames = (struct loam_frames){0};
+	CHECK_OK(loam_memmap_init(&growing.map, copy, 2, growing.storage, 16, 0, NULL, NULL));
+	CHECK_OK(loam_frames_boot(&growing.frames, &config, &growing.map));
+	growing.metadata = host_ram(growing.machine, 32 * MIB);
+	growing.nbytes = loam_frame_add_memory_size(&growing.frames, 48 * MIB, 16 * MIB);
+	s.frames = &growing.frames;
+	s.free_at_rest = free_frames() + ADDED;
+	for (unsigned int i = 0; i < CPUS; i++) {
+		s.got[i] = LOAM_PFN_NONE;
+		s.done[i] = 0;
+	}
+	s.nheld = loam_frame_alloc_batch(s.frames, HELD_MAX, &quick, s.held);
+	CHECK(s.nheld < HELD_MAX);
+	host_enter(growing.machine, 1);
+	for (; left > 0; left--)
+		loam_frame_free(s.frames, s.held[--s.nheld], 0);
+	host_enter(growing.machine, 0);
+}
+
+static void end_growing(void *context)
+{
+	(void)context;
+	host_machine_destroy(growing.machine);
+}
+
+#define GROWING(setup_fn, thread_fn)                                                                                   \
+	SCHED_EXPLORE((&(struct sched_test){.nthreads = 2,                                                             \
+					    .setup = (setup_fn),                                                       \
+					    .thread = (thread_fn),                                                     \
+					    .check = check_all_back,                                                   \
+					    .teardown = end_growing}))
+
+static void add_memory(void)
+{
+	SCHED_CHECK(loam_frame_add_memory(s.frames, 48 * MIB, 16 * MIB, 0, growing.metadata, growing.nbytes) ==
+		    LOAM_OK);
+}
+
+static void one_is_left(void *context)
+{
+	(void)context;
+	begin_growing(1);
+}
+
+static void take_beside_an_addition(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		add_memory();
+		return;
+	}
+	s.got[i] = take_one();
+	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
+	use(s.got[i]);
+	SCHED_CHECK(loam_frame_has_slot(s.frames, s.got[i]));
+	(void)loam_frame_has_slot(s.frames, 48 * MIB >> LOAM_PAGE_SHIFT);
+}
+
+TEST(F15_memory_is_added_beside_one_who_takes_the_last_frame)
+{
+	GROWING(one_is_left, take_beside_an_addition);
+}
+
+static void none_is_left(void *context)
+{
+	(void)context;
+	begin_growing(0);
+}
+
+/* While it is added it may be had or not; when it is there, it must be had. */
+static void search_beside_an_addition(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		add_memory();
+		loami_store_release(&s.done[0], 1);
+		return;
+	}
+	s.got[1] = take_one();
+	if (s.got[1] != LOAM_PFN_NONE)
+		use(s.got[1]);
+	for (unsigned int round = 0; loami_load_acquire(&s.done[0]) == 0; round++)
+		loam_port_relax(round);
+	s.got[0] = take_one();
+	SCHED_CHECK(s.got[0] != LOAM_PFN_NONE);
+	use(s.got[0]);
+}
+
+TEST(F15_memory_is_added_beside_one_who_finds_none)
+{
+	GROWING(none_is_left, search_beside_an_addition);
+}
+
+static void range_beside_an_addition(void *context, unsigned int i)
+{
+	loam_pfn first;
+
+	(void)context;
+	if (i == 0) {
+		add_memory();
+		return;
+	}
+	if (loam_frame_alloc_range(s.frames, 3, NULL, &quick, &first) == LOAM_OK) {
+		use(first + 2);
+		loam_frame_free_range(s.frames, first, 3);
+	}
+	first = loam_frame_alloc(s.frames, 9, &quick);
+	if (first != LOAM_PFN_NONE) {
+		use(first + 511);
+		loam_frame_free(s.frames, first, 9);
+	}
+}
+
+TEST(F15_memory_is_added_beside_one_who_wants_runs)
+{
+	GROWING(none_is_left, range_beside_an_addition);
+}
+
 /* ---- references ---------------------------------------------------------------------------------------------------------------------- */
 
 static void shared_by_two(void *context)

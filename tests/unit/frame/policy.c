@@ -145,6 +145,69 @@ TEST(F15_shrinkers_run_when_low_and_before_a_failure)
 	rig_destroy(rig);
 }
 
+/* A shrinker that needs memory itself, and one that would change the list. */
+static size_t allocate_inside(struct loam_shrinker *self, size_t npages)
+{
+	struct hoard *hoard = (struct hoard *)self;
+	struct loam_shrinker other = {.shrink = give_up, .name = "other"};
+
+	(void)npages;
+	hoard->calls++;
+	if (loam_frame_alloc(hoard->rig->frames, 0, &raw) != LOAM_PFN_NONE ||
+	    loam_frame_add_shrinker(hoard->rig->frames, &other) != LOAM_ERR_BUSY ||
+	    loam_frame_remove_shrinker(hoard->rig->frames, self) != LOAM_ERR_BUSY)
+		hoard->n = 1;
+	return 0;
+}
+
+TEST(F15_a_shrinker_is_refused_what_would_need_a_shrinker)
+{
+	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});
+	struct hoard hoard = {.shrinker = {.shrink = allocate_inside, .name = "needy"}, .rig = rig};
+	uint64_t n = 0;
+
+	CHECK_OK(loam_frame_add_shrinker(rig->frames, &hoard.shrinker));
+	while ((held[n] = loam_frame_alloc(rig->frames, 0,
+					   &(struct loam_frame_opts){.uninitialized = true, .no_reclaim = true})) !=
+	       LOAM_PFN_NONE)
+		n++;
+	CHECK_EQ(loam_frame_alloc(rig->frames, 0, &raw), LOAM_PFN_NONE);
+	CHECK(hoard.calls > 0);
+	CHECK_EQ(hoard.n, 0);
+	loam_frame_free_batch(rig->frames, held, n);
+	CHECK_OK(loam_frame_remove_shrinker(rig->frames, &hoard.shrinker));
+	CHECK_OK(loam_frame_check(rig->frames));
+	rig_destroy(rig);
+}
+
+TEST(F15_the_idle_loop_takes_nothing_where_memory_is_low)
+{
+	struct rig *rig = rig_create(&(struct rig_config){.npages = 2048});
+	struct loam_zone_watermarks marks = {.low = 100};
+	uint64_t n = 0, all = free_frames(rig);
+	loam_pfn pfn;
+
+	CHECK_OK(loam_frame_set_watermarks(rig->frames, 0, &marks));
+	for (; n < all - 102; n++)
+		held[n] = loam_frame_alloc(rig->frames, 0, &raw);
+	loam_frame_drain(rig->frames);
+	CHECK_EQ(loam_frame_zero_idle(rig->frames, 10), 1);
+	CHECK_EQ(loam_frame_zero_idle(rig->frames, 10), 0);
+	/* Without a watermark it still leaves the last frame. */
+	CHECK_OK(loam_frame_set_watermarks(rig->frames, 0, &(struct loam_zone_watermarks){.low = 0}));
+	while (free_frames(rig) > 2)
+		held[n++] = loam_frame_alloc(rig->frames, 0, &raw);
+	loam_frame_drain(rig->frames);
+	CHECK_EQ(loam_frame_zero_idle(rig->frames, 10), 1);
+	CHECK_EQ(loam_frame_zero_idle(rig->frames, 10), 0);
+	while ((pfn = loam_frame_alloc(rig->frames, 0, &raw)) != LOAM_PFN_NONE)
+		held[n++] = pfn;
+	CHECK_EQ(n, all);
+	loam_frame_free_batch(rig->frames, held, n);
+	CHECK_OK(loam_frame_check(rig->frames));
+	rig_destroy(rig);
+}
+
 TEST(F15_failures_are_counted_per_order_and_ranges_by_the_page)
 {
 	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});

@@ -333,6 +333,16 @@ TEST(F8_references)
 	CHECK(!loam_frame_put(rig->frames, pfn, 0));
 	CHECK(loam_frame_put(rig->frames, pfn, 0));
 	CHECK_EQ(loam_frame_ref_get(rig->frames, pfn), LOAM_FRAME_UNUSED);
+	/* The order is looked at with every reference, not only with the last one. */
+	pfn = loam_frame_alloc(rig->frames, 2, NULL);
+	(void)loam_frame_ref_inc(rig->frames, pfn);
+	CHECK_PANIC((void)loam_frame_put(rig->frames, pfn, 1),
+		    said("reference to 0x%llx dropped with order 1, but it was allocated with order 2", pfn));
+	CHECK_EQ(loam_frame_ref_get(rig->frames, pfn), 2);
+	CHECK(!loam_frame_put(rig->frames, pfn, 2));
+	CHECK_PANIC((void)loam_frame_put(rig->frames, pfn, 1),
+		    said("free of 0x%llx with order 1, but it was allocated with order 2", pfn));
+	CHECK(loam_frame_put(rig->frames, pfn, 2));
 	/* The last reference may also go by dec and free. */
 	pfn = loam_frame_alloc(rig->frames, 0, NULL);
 	CHECK_EQ(loam_frame_ref_dec(rig->frames, pfn), 1);
