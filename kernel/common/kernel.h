@@ -6,6 +6,7 @@
 
 #include "../arch/arch.h"
 #include "machine.h"
+#include "symbols.h"
 
 /* ---- string.c ------------------------------------------------------------------------------------------------------------- */
 
@@ -70,11 +71,6 @@ extern struct kernel_hooks kernel_hooks;
 
 /** kernel_test() - run the tests linked in, print TAP. Return: how many failed. Weak: a kernel without tests has none. */
 unsigned int kernel_test(void) __attribute__((weak));
-
-/* ---- symbols.c -------------------------------------------------------------------------------------------------------------- */
-
-/** symbol_find() - the function that holds @address. Return: its name and *@offset in it, or NULL. */
-const char *symbol_find(uintptr_t address, uintptr_t *offset);
 
 /* ---- memory.c --------------------------------------------------------------------------------------------------------------- */
 

@@ -105,17 +105,6 @@ static size_t walk_frames(uintptr_t fp, uintptr_t *pcs, size_t max)
 	return count;
 }
 
-static void print_place(unsigned int number, uintptr_t pc)
-{
-	uintptr_t offset = 0;
-	const char *name = symbol_find(pc, &offset);
-
-	if (name != NULL)
-		kprintf("  %2u  %016lx  %s + 0x%lx\n", number, pc, name, offset);
-	else
-		kprintf("  %2u  %016lx\n", number, pc);
-}
-
 /* @frame: of the trap that is reported, or NULL where somebody called for the report. */
 static void print_backtrace(const struct arch_frame *frame)
 {
@@ -126,13 +115,13 @@ static void print_backtrace(const struct arch_frame *frame)
 
 	kprintf("backtrace\n");
 	if (frame != NULL)
-		print_place(number++, arch_frame_pc(frame));
+		symbol_print_place(number++, arch_frame_pc(frame));
 	unsigned int repeated = 0;
 	/* A return address may lie past its function's end, where that ends in a call; the call itself does not. */
 	for (size_t i = 0; i < count; i++, number++) {
 		repeated = i > 0 && pcs[i] == pcs[i - 1] ? repeated + 1 : 0;
 		if (repeated < 2)
-			print_place(number, pcs[i] - 1);
+			symbol_print_place(number, pcs[i] - 1);
 		else if (i + 1 == count || pcs[i + 1] != pcs[i])
 			kprintf("      ... and %u times more\n", repeated - 1);
 	}

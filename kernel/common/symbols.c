@@ -3,7 +3,11 @@
  * tools/ksyms makes the table from nm's output of a first link; the second link adds it behind all code. In the first link there is
  * none, hence weak. Each function in rising order: its offset from kernel_text_start, and its name's in the text that follows.
  */
-#include "kernel.h"
+#include "symbols.h"
+
+#include "console.h"
+
+#include <stddef.h>
 
 struct symbol {
 	uint32_t address;
@@ -35,4 +39,15 @@ const char *symbol_find(uintptr_t address, uintptr_t *offset)
 		return NULL;
 	*offset = address - start - kernel_symbols[low - 1].address;
 	return kernel_symbol_names + kernel_symbols[low - 1].name;
+}
+
+void symbol_print_place(unsigned int number, uintptr_t pc)
+{
+	uintptr_t offset = 0;
+	const char *name = symbol_find(pc, &offset);
+
+	if (name != NULL)
+		kprintf("  %2u  %016lx  %s + 0x%lx\n", number, (unsigned long)pc, name, (unsigned long)offset);
+	else
+		kprintf("  %2u  %016lx\n", number, (unsigned long)pc);
 }

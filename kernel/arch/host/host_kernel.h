@@ -10,4 +10,7 @@ size_t host_firmware_map(struct loam_region *raw, size_t capacity, uint64_t nbyt
 /* machine.c: the machine, and Loam on it. */
 void host_machine_start(unsigned int ncpus, uint64_t nbytes);
 
+/* report.c: what happened, and a backtrace. */
+void host_report(const char *kind, const char *text);
+
 #endif

@@ -148,7 +148,7 @@ static void offer(const char *text)
 static void on_panic(enum loam_fatal kind, const char *message)
 {
 	offer(message);
-	kprintf("\n%s\n  %s\n", kind == LOAM_FATAL_CORRUPT ? "CORRUPTION" : "MISUSE", message);
+	host_report(kind == LOAM_FATAL_CORRUPT ? "CORRUPTION" : "MISUSE", message);
 	exit(1);
 }
 
@@ -159,7 +159,7 @@ static LOAM_NORETURN void page_fault(const char *what, uintptr_t address)
 	(void)loam_whatis(&kernel_system, address, known, sizeof(known));
 	(void)kformat(text, sizeof(text), "page fault: %s %s", what, known);
 	offer(text);
-	kprintf("\nFAULT\n  %s\n", text);
+	host_report("FAULT", text);
 	exit(1);
 }
 
