@@ -100,7 +100,8 @@ static void give_back(struct taken *taken)
 {
 	for (size_t i = 0; i < taken->count; i++)
 		loam_frame_free(kernel_system.frames, taken->list[i] >> 8, (unsigned int)taken->list[i] & 0xff);
-	(void)loam_vfree(kernel_system.vm, taken->list);
+	if (!loam_vfree(kernel_system.vm, taken->list))
+		kernel_panic("the list of what was taken is not there any more");
 }
 
 static unsigned int check_free(void)
