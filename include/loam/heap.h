@@ -60,6 +60,7 @@ struct loam_heap_cache {
 	uint64_t empty;               /* (l) first wholly free slab */
 	struct loami_magazine *depot; /* (l) full magazines */
 	uint32_t ndepot;              /* (l) */
+	uint32_t depot_least;         /* (l) full magazines there have been all the time since the last tick */
 	uint32_t nempty;              /* (l) */
 	uint64_t nslabs;              /* (l) */
 	uint64_t nframes;             /* (l) in slabs */
@@ -102,7 +103,8 @@ struct loam_heap {
 	struct loam_lock registry;
 	struct loam_lock pages;
 
-	uint64_t regions_partial[16];  /* (p) first region whose longest run of spare frames is 1 .. 16 frames, by its state frame */
+	uint64_t regions_partial
+		[16]; /* (p) first region whose longest run of spare frames is 1 .. 16 frames, by its state frame */
 	uint64_t regions_idle;         /* (p) first region that is wholly spare */
 	uint64_t nregions_idle;        /* (p) */
 	uint64_t pieces[8];            /* (p) frames with free pieces of metadata, by log2 of their size */
@@ -114,6 +116,8 @@ struct loam_heap {
 	uint64_t idle[LOAM_HEAP_IDLE]; /* (p) their first frames; 0: none */
 	uint32_t idle_next;            /* (p) the one to give up next */
 	uint64_t large_allocs;         /* (p) ever */
+	uint64_t large_seen;           /* (a) of them, at the last tick */
+	uint64_t ticks;                /* (a) */
 	uint64_t large_allocated;      /* (p) bytes, ever */
 	uint64_t held_frames;          /* by init, for metadata */
 	uint64_t retired_allocs;       /* (r) of typed caches that were destroyed */
@@ -159,7 +163,8 @@ size_t loam_heap_metadata_size(const struct loam_heap_config *config);
  *
  * Registers a shrinker with @config->frames. A failure leaves nothing behind and may be tried again.
  *
- * Return:  LOAM_OK; LOAM_ERR_ALREADY the second time; LOAM_ERR_INVALID, LOAM_ERR_CPU; LOAM_ERR_NO_METADATA; LOAM_ERR_NO_MEMORY: no frames at all.
+ * Return:  LOAM_OK; LOAM_ERR_ALREADY the second time; LOAM_ERR_INVALID: no @frames; LOAM_ERR_NOT_READY: they are not set up; LOAM_ERR_CPU: @ncpus is 0 or above
+ *	    LOAM_CPUS_MAX; LOAM_ERR_NO_METADATA; LOAM_ERR_NO_MEMORY: they manage no frames.
  * Context: task.
  */
 LOAM_NODISCARD enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_config *config,
@@ -295,11 +300,21 @@ void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const 
 
 /**
  * loam_heap_trim() - give back what is idle: this CPU's caches, the depots, empty slabs, idle runs.
- * Other CPUs are asked for theirs, which they give at their next refill or overflow; call it there to have it at once. It is the heap's shrinker.
+ * Other CPUs are asked for theirs, which they give at their next tick, or a magazine at each of their next refills and overflows; call it there to have it at once. It is the heap's shrinker.
+ * Pinned for no more than a magazine at a time.
  * Return:  bytes given back to the frame layer.
  * Context: task, interrupt.  Locks: the caches', pages, the frame layer's, one after the other.
  */
 size_t loam_heap_trim(struct loam_heap *heap);
+/**
+ * loam_heap_tick() - give back what this CPU has not needed since the last tick.
+ *
+ * A kernel that calls it about once a second on each CPU, from its timer or its idle loop, keeps caches no larger than the last second's work: full magazines that
+ * nobody took in between go back to their slabs, and everything of a class of which nothing was allocated. Who never calls it gives back by trim and shrinker alone.
+ *
+ * Context: task, interrupt.  Locks: as loam_heap_trim().
+ */
+void loam_heap_tick(struct loam_heap *heap);
 /* The same with every CPU's caches, for a machine at rest: no other CPU is inside the heap, e.g. before an audit. Context: task. */
 size_t loam_heap_drain(struct loam_heap *heap);
 /* A CPU begins or ends to use the heap. Offline gives everything parked there back; call it on any CPU once @cpu runs no more code. LOAM_ERR_CPU, LOAM_ERR_NOT_READY. */

@@ -178,7 +178,8 @@ static uint8_t *live_state(const struct loam_heap *heap, const void *object, uns
 		return NULL;
 	state = loami_heap_state(heap, object);
 	*code = loami_load_relaxed(state);
-	return *code >= LOAMI_LIVE ? state : NULL;
+	/* No cache: it is just being destroyed, and says so in misuse.c. */
+	return *code >= LOAMI_LIVE && loami_cache_of(heap, *code) ? state : NULL;
 }
 
 static __attribute__((noinline)) void free_general(struct loam_heap *heap, void *object, const char *verb,

@@ -85,6 +85,8 @@ struct loami_stock {
 	uint32_t nfull;
 	uint16_t nempty;
 	uint16_t nheld; /* in quarantine */
+	uint32_t least; /* full magazines there have been all the time since the last tick */
+	uint32_t seen;  /* of allocs, at the last tick */
 };
 
 /* An object in quarantine, in a hardened heap. */
@@ -105,6 +107,7 @@ struct loami_heap_cpu {
 	uint64_t inside;          /* what says so there instead */
 	uint8_t live;             /* a byte that says live */
 	uint32_t drain;           /* (a) another CPU asks for what is parked here */
+	uint32_t draining;        /* the code that is next to be given back; 0: none */
 	uint64_t random;          /* where the heap is hardened, as what follows */
 	struct loami_held *held;  /* LOAMI_HELD of them */
 	uint64_t allocs[LOAM_HEAP_CODES];
@@ -298,11 +301,17 @@ void loami_slabs_trim(struct loam_heap_cache *cache, unsigned int keep);
 /* ---- magazine.c ---------------------------------------------------------------------------------------------------------------- */
 
 void loami_cpu_init(struct loam_heap *heap, unsigned int index);
-/* What CPU @index has parked for every cache, back to slabs. The caller is that CPU and it is busy, or that CPU runs nothing. */
+/* What CPU @index has parked for every cache, back to slabs. That CPU runs nothing. */
 void loami_cpu_flush(struct loam_heap *heap, unsigned int index);
+/* What this CPU has parked, for each cache all of it or (@idle) what it has not needed since the last time; a magazine at a time, pinned only for each. Return: the CPU. */
+unsigned int loami_cpu_flush_here(struct loam_heap *heap, bool idle);
 /* The same for one cache. */
 void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu);
 void loami_depot_flush(struct loam_heap_cache *cache);
+/* Has another CPU asked for what is parked here? It counts as answered. */
+bool loami_cpu_asked(struct loam_heap *heap);
+/* The full magazines that the depot has not needed since the last time. */
+void loami_depot_age(struct loam_heap_cache *cache);
 /* An object of @cache by any way there is; NULL when there is no memory. Not pinned, nothing held. */
 void *loami_alloc_slow(struct loam_heap_cache *cache);
 /* Give back an object whose state this CPU has just changed from live to CACHED. */
@@ -361,7 +370,21 @@ void loami_refuse(const struct loam_heap *heap, const char *verb, const void *ob
 		  const struct loam_call_site *site);
 /* The record of a place, when the heap tracks; else NULL. */
 struct loami_record *loami_record_of(const struct loam_heap *heap, const void *object);
-/* Where @at lies in its slab. @start: the place's first byte. False: in the slack behind the last place. */
-bool loami_slab_place(const struct loam_heap *heap, const void *at, uintptr_t *start, struct loam_heap_cache **cache);
+
+/* ---- walk.c ---------------------------------------------------------------------------------------------------------------------- */
+
+/* A place in a slab and what is there, read without a lock. */
+struct loami_slab_view {
+	uintptr_t start; /* of the place; 0: behind the last one */
+	struct loam_heap_cache *cache;
+	const struct loam_call_site *allocated_at;
+	const struct loam_call_site *freed_at;
+	uint64_t sequence;
+	uint32_t usable;
+	uint8_t state;
+	char name[32];
+};
+/* False: the slab is just being made or given back, or its cache is, and nothing of @view is to be believed. */
+bool loami_slab_look(const struct loam_heap *heap, uintptr_t address, struct loami_slab_view *view);
 
 #endif

@@ -16,7 +16,7 @@ static void account(struct loam_heap *heap, uint64_t nbytes)
 {
 	heap->large_count++;
 	loami_store_relaxed(&heap->large_bytes, heap->large_bytes + nbytes);
-	heap->large_allocs++;
+	loami_store_relaxed(&heap->large_allocs, heap->large_allocs + 1);
 	heap->large_allocated += nbytes;
 }
 

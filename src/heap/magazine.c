@@ -8,7 +8,8 @@
  * 3 Invariants (loam_heap_check()): M1 magazines in stocks and depots are full. M2 an entry's state byte says CACHED or FRESH_CACHED, and belongs to its object.
  *   M3 no object is in two magazines. M4 top lies within the loaded magazine, or at the wall when none is loaded.
  * 4 Draining. Only a CPU itself can touch its part, since it does so without atomics. Whoever wants what is parked elsewhere sets that CPU's drain word, which is
- *   answered at its next refill or overflow; a kernel that wants it now calls loam_heap_trim() there. At rest loam_heap_drain() reaches everything.
+ *   answered a magazine at a time, at each of its next refills, overflows and ticks; a kernel that wants it now calls loam_heap_trim() there. At rest loam_heap_drain()
+ *   reaches everything. A magazine that has lain in a stock or a depot untouched from one tick to the next is not needed: it goes back.
  * 5 Failure. Without memory for a magazine, objects go straight to and from their slabs.
  */
 #include "internal.h"
@@ -76,6 +77,8 @@ static struct loami_magazine *depot_pop(struct loam_heap_cache *cache)
 	if (magazine) {
 		cache->depot = magazine->next;
 		cache->ndepot--;
+		if (cache->ndepot < cache->depot_least)
+			cache->depot_least = cache->ndepot;
 	}
 	loami_unlock_irq(&cache->lock, irq);
 	return magazine;
@@ -95,12 +98,12 @@ static bool depot_push(struct loam_heap_cache *cache, struct loami_magazine *mag
 	return room;
 }
 
-void loami_depot_flush(struct loam_heap_cache *cache)
+static void depot_give_back(struct loam_heap_cache *cache, uint32_t n)
 {
 	struct loami_magazine *magazine;
 	void *bad = NULL;
 
-	while ((magazine = depot_pop(cache)) != NULL) {
+	for (; n != 0 && (magazine = depot_pop(cache)) != NULL; n--) {
 		void *found = put_entries(cache, magazine->entry, cache->capacity);
 
 		bad = found ? found : bad;
@@ -108,6 +111,21 @@ void loami_depot_flush(struct loam_heap_cache *cache)
 	}
 	if (bad)
 		twice(cache, bad);
+}
+
+void loami_depot_flush(struct loam_heap_cache *cache)
+{
+	depot_give_back(cache, UINT32_MAX);
+}
+
+void loami_depot_age(struct loam_heap_cache *cache)
+{
+	unsigned long irq = loami_lock_irq(&cache->lock);
+	uint32_t idle = cache->depot_least;
+
+	cache->depot_least = cache->ndepot - idle;
+	loami_unlock_irq(&cache->lock, irq);
+	depot_give_back(cache, idle);
 }
 
 /* ---- one CPU's part: the CPU is busy -------------------------------------------------------------------------------------------- */
@@ -141,37 +159,65 @@ static struct loami_magazine *get_empty(struct loami_stock *stock, struct loam_h
 	return magazine;
 }
 
-/* Everything of one cache that is parked on a CPU, into slabs. */
-static void *flush_cache(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache)
+static struct loami_magazine *take_full(struct loami_stock *stock)
+{
+	struct loami_magazine *magazine = stock->full;
+
+	if (!magazine)
+		return NULL;
+	stock->full = magazine->next;
+	loami_store_relaxed(&stock->nfull, stock->nfull - 1);
+	if (stock->nfull < stock->least)
+		stock->least = stock->nfull;
+	return magazine;
+}
+
+static bool parks(const struct loami_heap_cpu *cpu, unsigned int code)
+{
+	const struct loami_stock *stock = &cpu->stock[code];
+
+	return stock->loaded || stock->full || stock->empty || stock->nheld != 0;
+}
+
+/* Of one cache, one magazine that is parked on a CPU, into slabs: the full ones first, last the loaded one and what is left. *@more: there is more. */
+static void *flush_step(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, bool *more)
 {
 	struct loami_stock *stock = &cpu->stock[cache->code];
-	struct loami_magazine *magazine = stock->loaded;
-	void *bad = NULL, *found;
+	struct loami_magazine *magazine = take_full(stock);
+	struct loami_entry held[16];
+	size_t n = cache->capacity;
+	void *bad;
 
-	if (magazine) {
-		size_t n = (size_t)(cpu->top[cache->code] - magazine->entry);
-
+	*more = true;
+	if (!magazine && stock->nheld != 0)
+		return put_entries(cache, held, loami_harden_release(cpu, cache, held, LOAMI_COUNT(held)));
+	if (!magazine) {
+		*more = false;
+		while ((magazine = stock->empty) != NULL) {
+			stock->empty = magazine->next;
+			stock->nempty--;
+			magazine_delete(cache, magazine);
+		}
+		magazine = stock->loaded;
+		if (!magazine)
+			return NULL;
+		n = (size_t)(cpu->top[cache->code] - magazine->entry);
 		load(cpu, cache, NULL, 0);
-		bad = put_entries(cache, magazine->entry, n);
-		magazine_delete(cache, magazine);
 	}
-	while (stock->nheld != 0) {
-		struct loami_entry held[16];
+	bad = put_entries(cache, magazine->entry, n);
+	magazine_delete(cache, magazine);
+	return bad;
+}
 
-		found = put_entries(cache, held, loami_harden_release(cpu, cache, held, LOAMI_COUNT(held)));
+/* Everything of one cache that is parked on a CPU. */
+static void *flush_cache(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache)
+{
+	void *bad = NULL;
+
+	for (bool more = true; more;) {
+		void *found = flush_step(cpu, cache, &more);
+
 		bad = found ? found : bad;
-	}
-	while ((magazine = stock->full) != NULL) {
-		stock->full = magazine->next;
-		loami_store_relaxed(&stock->nfull, stock->nfull - 1);
-		found = put_entries(cache, magazine->entry, cache->capacity);
-		bad = found ? found : bad;
-		magazine_delete(cache, magazine);
-	}
-	while ((magazine = stock->empty) != NULL) {
-		stock->empty = magazine->next;
-		stock->nempty--;
-		magazine_delete(cache, magazine);
 	}
 	return bad;
 }
@@ -191,18 +237,96 @@ void loami_cpu_flush(struct loam_heap *heap, unsigned int index)
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
 		struct loam_heap_cache *cache = loami_cache_of(heap, code);
 
-		if (cache && (cpu->stock[code].loaded || cpu->stock[code].full || cpu->stock[code].empty ||
-			      cpu->stock[code].nheld != 0))
+		if (cache && parks(cpu, code))
 			(void)flush_cache(cpu, cache);
 	}
 }
 
-static void answer_drain(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigned int index)
+/* One magazine of what another CPU has asked for. */
+static void answer_drain(struct loam_heap *heap, struct loami_heap_cpu *cpu)
 {
-	if (LOAMI_LIKELY(loami_load_relaxed(&cpu->drain) == 0))
+	bool more = false;
+
+	if (LOAMI_UNLIKELY(loami_load_relaxed(&cpu->drain) != 0)) {
+		loami_store_relaxed(&cpu->drain, 0);
+		cpu->draining = LOAMI_LIVE;
+	}
+	if (LOAMI_LIKELY(cpu->draining == 0))
 		return;
+	for (; cpu->draining < LOAM_HEAP_CODES; cpu->draining++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, cpu->draining);
+
+		if (!cache || !parks(cpu, cpu->draining))
+			continue;
+		(void)flush_step(cpu, cache, &more);
+		break;
+	}
+	if (!more)
+		cpu->draining = cpu->draining < LOAM_HEAP_CODES ? cpu->draining + 1 : 0;
+}
+
+bool loami_cpu_asked(struct loam_heap *heap)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
+	bool asked = loami_load_relaxed(&cpu->drain) != 0;
+
 	loami_store_relaxed(&cpu->drain, 0);
-	loami_cpu_flush(heap, index);
+	loam_port_unpin(pin);
+	return asked;
+}
+
+/* One magazine of a cache that has not been needed since the last tick; the loaded one too, where nothing at all was allocated. *@more: come again. */
+static void *age_step(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, bool *more)
+{
+	struct loami_stock *stock = &cpu->stock[cache->code];
+	uint32_t allocs = (uint32_t)cpu->allocs[cache->code], least = stock->least;
+	struct loami_magazine *magazine;
+	void *bad;
+
+	*more = false;
+	if (allocs == stock->seen)
+		return flush_step(cpu, cache, more);
+	magazine = least != 0 ? take_full(stock) : NULL;
+	if (!magazine) {
+		stock->least = stock->nfull;
+		stock->seen = allocs;
+		return NULL;
+	}
+	*more = true;
+	stock->least = least - 1;
+	bad = put_entries(cache, magazine->entry, cache->capacity);
+	magazine_delete(cache, magazine);
+	return bad;
+}
+
+unsigned int loami_cpu_flush_here(struct loam_heap *heap, bool idle)
+{
+	enum {
+		STEPS = 64
+	}; /* more than a stock holds; a step may be another CPU's, and interrupts may fill what is emptied */
+	struct loam_pin pin = {0};
+
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		bool more = cache != NULL;
+
+		for (unsigned int i = 0; more && i < STEPS; i++) {
+			struct loami_heap_cpu *cpu;
+			uint64_t *word;
+
+			pin = loam_port_pin();
+			cpu = loami_heap_cpu(heap, pin.cpu);
+			word = loami_cpu_idle(heap, cpu);
+			more = parks(cpu, code) && loami_idle_enter(word);
+			if (more) {
+				(void)(idle ? age_step(cpu, cache, &more) : flush_step(cpu, cache, &more));
+				loami_idle_leave(word);
+			}
+			loam_port_unpin(pin);
+		}
+	}
+	return pin.cpu;
 }
 
 static void reverse(struct loami_entry *entries, size_t n)
@@ -229,7 +353,7 @@ static enum outcome refill(struct loami_heap_cpu *cpu, struct loam_heap_cache *c
 	size_t got;
 
 	for (;;) {
-		struct loami_magazine *loaded = stock->loaded, *full = stock->full;
+		struct loami_magazine *loaded = stock->loaded, *full;
 		struct loami_entry *top = cpu->top[cache->code];
 
 		if (loaded && top != loaded->entry) {
@@ -239,12 +363,9 @@ static enum outcome refill(struct loami_heap_cpu *cpu, struct loam_heap_cache *c
 			loami_store_relaxed(&cpu->top[cache->code], top - 1);
 			return was == LOAMI_CACHED || was == LOAMI_FRESH_CACHED ? GOT : TWICE;
 		}
-		if (full) {
-			stock->full = full->next;
-			loami_store_relaxed(&stock->nfull, stock->nfull - 1);
-		} else {
+		full = take_full(stock);
+		if (!full)
 			full = depot_pop(cache);
-		}
 		if (full) {
 			if (loaded)
 				keep_empty(stock, cache, loaded);
@@ -323,6 +444,8 @@ static enum outcome shared_take(struct loam_heap_cache *cache, struct loami_entr
 		magazine = cache->depot;
 		cache->depot = magazine->next;
 		cache->ndepot--;
+		if (cache->ndepot < cache->depot_least)
+			cache->depot_least = cache->ndepot;
 		for (unsigned int i = 1; i < cache->capacity; i++)
 			if (!loami_slab_put(cache, &magazine->entry[i]))
 				outcome = TWICE;
@@ -347,7 +470,7 @@ static enum outcome take_one(struct loam_heap_cache *cache, struct loami_entry *
 	enum outcome outcome;
 
 	if (loami_idle_enter(loami_cpu_idle(cache->heap, cpu))) {
-		answer_drain(cache->heap, cpu, pin.cpu);
+		answer_drain(cache->heap, cpu);
 		outcome = refill(cpu, cache, out);
 		if (outcome == GOT)
 			loami_count(&cpu->allocs[cache->code], 1);
@@ -397,7 +520,7 @@ void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *en
 	void *bad;
 
 	if (loami_idle_enter(loami_cpu_idle(cache->heap, cpu))) {
-		answer_drain(cache->heap, cpu, pin.cpu);
+		answer_drain(cache->heap, cpu);
 		bad = cache->heap->hardened ? park_held(cpu, cache, *entry) : park(cpu, cache, entry);
 		loami_idle_leave(loami_cpu_idle(cache->heap, cpu));
 	} else {

@@ -13,18 +13,6 @@ static size_t add_site(char *text, size_t at, const char *what, const struct loa
 	return at + loami_format(text + at, SITES_BYTES - at, ", %s at %s:%u", what, site->file, site->line);
 }
 
-bool loami_slab_place(const struct loam_heap *heap, const void *at, uintptr_t *start, struct loam_heap_cache **cache)
-{
-	loam_pfn head = loami_slab_head(heap, loami_heap_pfn(heap, at));
-	const struct loami_slab *slab = loami_slab_at(heap, head);
-	uintptr_t base = (uintptr_t)loami_heap_virt(heap, head), index;
-
-	*cache = loami_cache_of(heap, slab->code);
-	index = ((uintptr_t)at - base) / (*cache)->nbytes;
-	*start = base + index * (*cache)->nbytes;
-	return index < slab->nslots;
-}
-
 struct loami_record *loami_record_of(const struct loam_heap *heap, const void *object)
 {
 	loam_pfn head = loami_slab_head(heap, loami_heap_pfn(heap, object));
@@ -36,39 +24,37 @@ struct loami_record *loami_record_of(const struct loam_heap *heap, const void *o
 	return (struct loami_record *)(uintptr_t)slab->records + offset / loami_cache_of(heap, slab->code)->nbytes;
 }
 
+/* Everything is read at once and then believed or not (walk.c): the slab may just be going, or its cache. */
 static void refuse_place(const struct loam_heap *heap, const char *verb, const void *object,
 			 const struct loam_call_site *site)
 {
 	unsigned long address = (unsigned long)(uintptr_t)object;
-	const struct loami_record *record;
-	struct loam_heap_cache *cache;
+	struct loami_slab_view view;
 	char sites[SITES_BYTES] = "";
-	uintptr_t start;
-	uint8_t state;
 	size_t at = 0;
 
-	if (!loami_slab_place(heap, object, &start, &cache))
+	if (!loami_slab_look(heap, address, &view))
+		loami_misuse("loam: heap: %s of 0x%lx, in a slab that is just being made or given back", verb, address);
+	if (view.start == 0)
 		loami_misuse("loam: heap: %s of 0x%lx, which lies behind the last object of its slab (%s)", verb,
-			     address, cache->name);
-	state = loami_load_relaxed(loami_heap_state(heap, (const void *)start));
-	if (start != (uintptr_t)object)
+			     address, view.name);
+	if (view.start != address)
 		loami_misuse("loam: heap: %s of %s pointer 0x%lx, %lu bytes into %s object 0x%lx (%s)", verb,
 			     address % LOAM_HEAP_MIN_ALIGN != 0 ? "misaligned" : "interior", address,
-			     (unsigned long)(address - start), state >= LOAMI_LIVE ? "live" : "free",
-			     (unsigned long)start, cache->name);
-	if (state >= LOAMI_LIVE || state == LOAMI_NONE)
+			     address - (unsigned long)view.start, view.state >= LOAMI_LIVE ? "live" : "free",
+			     (unsigned long)view.start, view.name);
+	if (view.state >= LOAMI_LIVE)
 		return;
-	record = loami_record_of(heap, object);
-	if (state == LOAMI_FRESH || state == LOAMI_FRESH_CACHED)
-		loami_misuse("loam: heap: %s of 0x%lx (%s), which was never allocated", verb, address, cache->name);
-	if (record) {
-		at = add_site(sites, at, "allocated", record->allocated_at);
-		at = add_site(sites, at, "freed", record->freed_at);
+	if (view.state == LOAMI_FRESH || view.state == LOAMI_FRESH_CACHED)
+		loami_misuse("loam: heap: %s of 0x%lx (%s), which was never allocated", verb, address, view.name);
+	if (heap->track) {
+		at = add_site(sites, at, "allocated", view.allocated_at);
+		at = add_site(sites, at, "freed", view.freed_at);
 		(void)add_site(sites, at, "freed again", site);
 	}
 	if (verb[0] == 'f')
-		loami_misuse("loam: heap: double free of 0x%lx (%s)%s", address, cache->name, sites);
-	loami_misuse("loam: heap: %s of 0x%lx (%s), which is free%s", verb, address, cache->name, sites);
+		loami_misuse("loam: heap: double free of 0x%lx (%s)%s", address, view.name, sites);
+	loami_misuse("loam: heap: %s of 0x%lx (%s), which is free%s", verb, address, view.name, sites);
 }
 
 static void refuse_large(const struct loam_heap *heap, const char *verb, const void *object,

@@ -128,8 +128,11 @@ static enum loam_status make(struct loam_heap *heap, const struct loam_heap_conf
 	void *own = NULL;
 	uintptr_t direct_map;
 
+	struct loam_zone_stats zone;
+
 	if (window.managed == 0)
-		return LOAM_ERR_NO_MEMORY;
+		return loam_frame_read_zone_stats(config->frames, 0, &zone) == LOAM_OK ? LOAM_ERR_NO_MEMORY
+										       : LOAM_ERR_NOT_READY;
 	kinds = (size_t)nframes;
 	regions = (size_t)(nframes / LOAMI_REGION_FRAMES) * sizeof(uint8_t *);
 	heap->frames = config->frames;

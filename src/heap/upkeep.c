@@ -36,20 +36,6 @@ static size_t given_back(uint64_t before, uint64_t after)
 	return before > after ? (size_t)(before - after) * LOAM_PAGE_SIZE : 0;
 }
 
-/* What this CPU has parked. Return: the CPU. */
-static unsigned int flush_here(struct loam_heap *heap)
-{
-	struct loam_pin pin = loam_port_pin();
-	uint64_t *idle = loami_cpu_idle(heap, loami_heap_cpu(heap, pin.cpu));
-
-	if (loami_idle_enter(idle)) {
-		loami_cpu_flush(heap, pin.cpu);
-		loami_idle_leave(idle);
-	}
-	loam_port_unpin(pin);
-	return pin.cpu;
-}
-
 size_t loam_heap_trim(struct loam_heap *heap)
 {
 	unsigned int here;
@@ -59,7 +45,7 @@ size_t loam_heap_trim(struct loam_heap *heap)
 	if (!loami_heap_ready(heap))
 		return 0;
 	before = held(heap);
-	here = flush_here(heap);
+	here = loami_cpu_flush_here(heap, false);
 	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
 		if (cpu != here)
 			loami_store_relaxed(&loami_heap_cpu(heap, cpu)->drain, 1);
@@ -78,7 +64,7 @@ size_t loam_heap_drain(struct loam_heap *heap)
 	if (!loami_heap_ready(heap))
 		return 0;
 	before = held(heap);
-	here = flush_here(heap);
+	here = loami_cpu_flush_here(heap, false);
 	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
 		if (cpu != here)
 			loami_cpu_flush(heap, cpu);
@@ -86,6 +72,32 @@ size_t loam_heap_drain(struct loam_heap *heap)
 	(void)loami_large_trim(heap);
 	(void)loami_regions_trim(heap);
 	return given_back(before, held(heap));
+}
+
+/* The depots and idle runs belong to all CPUs: they are looked at once for as many ticks as there are CPUs. */
+static void age_shared(struct loam_heap *heap)
+{
+	uint64_t allocs = loami_load_relaxed(&heap->large_allocs);
+
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
+		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+
+		if (cache && loami_load_relaxed(&cache->ndepot) != 0)
+			loami_depot_age(cache);
+	}
+	if (allocs == loami_load_relaxed(&heap->large_seen))
+		(void)loami_large_trim(heap);
+	loami_store_relaxed(&heap->large_seen, allocs);
+}
+
+void loam_heap_tick(struct loam_heap *heap)
+{
+	LOAMI_NOT_FROM_NMI();
+	if (!loami_heap_ready(heap))
+		return;
+	(void)loami_cpu_flush_here(heap, !loami_cpu_asked(heap));
+	if ((loami_fetch_add_relaxed(&heap->ticks, 1) + 1) % heap->ncpus == 0)
+		age_shared(heap);
 }
 
 size_t loami_heap_shrink(struct loam_shrinker *self, size_t npages)

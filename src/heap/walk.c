@@ -47,61 +47,89 @@ static enum loam_heap_place where_bump(const struct loam_heap *heap, uintptr_t a
 	return LOAM_HEAP_BUMP;
 }
 
-/* A slab as it is seen without its cache's lock. */
-struct view {
+/* What a slab's descriptor says, read without its cache's lock. */
+struct glance {
 	loam_pfn head;
 	struct loam_heap_cache *cache;
 	uintptr_t records;
 	unsigned int code;
 	unsigned int nslots;
+	uint32_t nbytes;
 };
 
 /* False when what is there is no slab, or is just becoming or ceasing to be one. Every number is checked before it is used to find another. */
-static bool look(const struct loam_heap *heap, loam_pfn pfn, struct view *view)
+static bool glance_at(const struct loam_heap *heap, loam_pfn pfn, struct glance *glance)
 {
 	const struct loami_slab *slab;
 
-	view->head = pfn;
+	glance->head = pfn;
 	if (loami_heap_kind(heap, pfn) == LOAMI_KIND_SLAB_TAIL)
-		view->head = loami_load_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, pfn))->head);
-	if (view->head > pfn || pfn - view->head >= LOAMI_SLAB_FRAMES_MAX || view->head < heap->first ||
-	    loami_heap_kind(heap, view->head) != LOAMI_KIND_SLAB)
+		glance->head =
+			loami_load_relaxed(&LOAMI_TAIL(struct loami_slab_tail, loami_heap_slot(heap, pfn))->head);
+	if (glance->head > pfn || pfn - glance->head >= LOAMI_SLAB_FRAMES_MAX || glance->head < heap->first ||
+	    loami_heap_kind(heap, glance->head) != LOAMI_KIND_SLAB)
 		return false;
-	slab = loami_slab_at(heap, view->head);
-	view->code = loami_load_relaxed(&slab->code);
-	view->nslots = loami_load_relaxed(&slab->nslots);
-	view->records = loami_load_relaxed(&slab->records);
-	if (view->code < LOAMI_LIVE)
+	slab = loami_slab_at(heap, glance->head);
+	glance->code = loami_load_relaxed(&slab->code);
+	glance->nslots = loami_load_relaxed(&slab->nslots);
+	glance->records = loami_load_relaxed(&slab->records);
+	if (glance->code < LOAMI_LIVE)
 		return false;
-	view->cache = loami_cache_of(heap, view->code);
-	return view->cache != NULL;
+	glance->cache = loami_cache_of(heap, glance->code);
+	if (!glance->cache)
+		return false;
+	/* Of a cache that is just being destroyed this may be anything. */
+	glance->nbytes = loami_load_relaxed(&glance->cache->nbytes);
+	return glance->nbytes >= LOAM_HEAP_MIN_ALIGN && glance->nbytes <= LOAM_HEAP_SMALL_MAX;
+}
+
+bool loami_slab_look(const struct loam_heap *heap, uintptr_t address, struct loami_slab_view *view)
+{
+	loam_pfn pfn = loami_heap_pfn(heap, (const void *)address);
+	const struct loami_record *record;
+	struct glance before, after;
+	uintptr_t base, index;
+
+	*view = (struct loami_slab_view){0};
+	if (!glance_at(heap, pfn, &before))
+		return false;
+	base = (uintptr_t)loami_heap_virt(heap, before.head);
+	index = (address - base) / before.nbytes;
+	for (unsigned int i = 0; i < sizeof(view->name) - 1; i++)
+		view->name[i] = before.cache->name[i];
+	view->usable = before.cache->usable;
+	if (index < before.nslots) {
+		view->start = base + index * before.nbytes;
+		view->state = loami_load_acquire(loami_heap_state(heap, (const void *)view->start));
+		record = before.records != 0 ? (const struct loami_record *)before.records + index : NULL;
+		if (record) {
+			view->allocated_at = loami_load_acquire(&record->allocated_at);
+			view->freed_at = loami_load_acquire(&record->freed_at);
+			view->sequence = loami_load_acquire(&record->sequence);
+		}
+	}
+	view->cache = before.cache;
+	return (view->start == 0 || view->state != LOAMI_NONE) && glance_at(heap, pfn, &after) &&
+	       after.head == before.head && after.code == before.code && after.cache == before.cache &&
+	       after.records == before.records;
 }
 
 /* Call sites lead to text, so a record must not be believed that was given back meanwhile: the slab is looked at again after it was read. */
 static enum loam_heap_place where_slab(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
 {
-	loam_pfn pfn = loami_heap_pfn(heap, (const void *)address);
-	const struct loami_record *record = NULL;
-	struct view before, after;
-	uintptr_t base, index;
-	uint8_t state;
+	struct loami_slab_view view;
 
-	if (!look(heap, pfn, &before))
+	if (!loami_slab_look(heap, address, &view) || view.start == 0)
 		return LOAM_HEAP_INNER;
-	base = (uintptr_t)loami_heap_virt(heap, before.head);
-	index = (address - base) / before.cache->nbytes;
-	if (index >= before.nslots)
-		return LOAM_HEAP_INNER;
-	if (before.records != 0)
-		record = (const struct loami_record *)before.records + index;
-	describe(record, base + index * before.cache->nbytes, before.cache, object);
-	state = loami_load_acquire(loami_heap_state(heap, (const void *)object->start));
-	if (state == LOAMI_NONE || !look(heap, pfn, &after) || after.head != before.head || after.code != before.code ||
-	    after.records != before.records) {
-		*object = (struct loam_heap_object){0};
-		return LOAM_HEAP_INNER;
-	}
-	return state >= LOAMI_LIVE ? LOAM_HEAP_LIVE : LOAM_HEAP_FREE;
+	*object = (struct loam_heap_object){
+		.start = view.start,
+		.nbytes = view.usable,
+		.class_name = view.cache->name,
+		.allocated_at = view.allocated_at,
+		.freed_at = view.freed_at,
+		.sequence = view.sequence,
+	};
+	return view.state >= LOAMI_LIVE ? LOAM_HEAP_LIVE : LOAM_HEAP_FREE;
 }
 
 /* As with slabs: what the slot says is believed only when the frame is still what it was after it was read. */

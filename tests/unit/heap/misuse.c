@@ -265,6 +265,35 @@ TEST(H6_objects_of_another_cache_are_named)
 	heap_rig_end(&rig);
 }
 
+/* As another CPU sees it that gives a bad pointer back meanwhile. */
+TEST(H6_frees_into_a_cache_that_is_being_destroyed_are_named)
+{
+	struct heap_rig rig = heap_rig_make(1024, 1, false);
+	struct loam_cache_config config = {.name = "inode", .nbytes = 64};
+	struct loam_heap_cache *inodes;
+	char *live, *freed;
+
+	CHECK_OK(loam_heap_cache_create(rig.heap, &config, &inodes));
+	live = loam_heap_cache_alloc(inodes);
+	freed = loam_heap_cache_alloc(inodes);
+	loam_heap_cache_free(inodes, freed);
+	rig.heap->caches[inodes->code] = NULL;
+	CHECK_MISUSE(loam_heap_free(rig.heap, freed),
+		     "loam: heap: free of 0x%lx, in a slab that is just being made or given back", HEX(freed));
+	CHECK_MISUSE((void)loam_heap_usable_size(rig.heap, live + 16),
+		     "loam: heap: size query of 0x%lx, in a slab that is just being made or given back",
+		     HEX(live + 16));
+	rig.heap->caches[inodes->code] = inodes;
+	/* Its descriptor may already be memory of something else. */
+	inodes->nbytes = 0;
+	CHECK_MISUSE(loam_heap_free(rig.heap, freed),
+		     "loam: heap: free of 0x%lx, in a slab that is just being made or given back", HEX(freed));
+	inodes->nbytes = 64;
+	loam_heap_cache_free(inodes, live);
+	CHECK_OK(loam_heap_cache_destroy(rig.heap, inodes));
+	heap_rig_end(&rig);
+}
+
 TEST(H6_freeing_before_there_is_a_heap_is_named)
 {
 	static struct loam_heap none;

@@ -17,6 +17,7 @@ TEST(H3_init_twice_is_an_error)
 
 TEST(H3_wrong_configurations_are_refused_and_leave_nothing)
 {
+	static struct loam_frames none;
 	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});
 	struct loam_heap_config config = {.frames = rig->frames, .ncpus = 0};
 	uint64_t used = heap_rig_used(rig);
@@ -30,6 +31,9 @@ TEST(H3_wrong_configurations_are_refused_and_leave_nothing)
 	config.ncpus = 1;
 	config.frames = NULL;
 	CHECK_STATUS(loam_heap_init(&heap, &config, NULL, 0), LOAM_ERR_INVALID);
+	config.frames = &none;
+	none = (struct loam_frames){0};
+	CHECK_STATUS(loam_heap_init(&heap, &config, NULL, 0), LOAM_ERR_NOT_READY);
 	config.frames = rig->frames;
 	nbytes = loam_heap_metadata_size(&config);
 	metadata = loam_frame_virt(rig->frames, loam_frame_alloc(rig->frames, 5, NULL));

@@ -1,6 +1,8 @@
 /* tests/unit/heap/smp.c: several CPUs at one heap. */
 #include "heap_rig.h"
 
+#include <heap/internal.h>
+
 enum { CPUS = 4, SLOTS = 64, STEPS = 20000 };
 
 struct shared {
@@ -152,5 +154,107 @@ TEST(H2_a_cpu_that_goes_leaves_nothing_behind)
 		CHECK_OK(loam_heap_cpu_offline(rig.heap, cpu));
 	(void)loam_heap_trim(rig.heap);
 	CHECK_EQ(heap_rig_used(rig.rig), rig.used);
+	heap_rig_end(&rig);
+}
+
+/* ---- what is parked comes back --------------------------------------------------------------------------------------------------- */
+
+enum { PARKED = 1500 };
+
+struct parking {
+	struct loam_heap *heap;
+	void *objects[PARKED];
+	unsigned int ticks; /* of CPU 1 */
+	bool park;
+};
+
+static bool park_on_cpu_1(struct rig *rig, unsigned int cpu, void *context)
+{
+	struct parking *parking = context;
+
+	(void)rig;
+	if (cpu != 1)
+		return true;
+	if (parking->park) {
+		for (unsigned int i = 0; i < PARKED; i++)
+			parking->objects[i] = loam_heap_alloc(parking->heap, 128);
+		for (unsigned int i = 0; i < PARKED; i++)
+			loam_heap_free(parking->heap, parking->objects[i]);
+	}
+	for (unsigned int i = 0; i < parking->ticks; i++)
+		loam_heap_tick(parking->heap);
+	return true;
+}
+
+static uint64_t parked_of_128(const struct heap_rig *rig)
+{
+	struct loam_heap_class_stats stats;
+
+	CHECK_OK(loam_heap_read_class_stats(rig->heap, 7, &stats));
+	CHECK_STR(stats.name, "size-128");
+	return stats.cached;
+}
+
+TEST(H2_what_another_cpu_has_parked_comes_back_at_its_tick)
+{
+	struct heap_rig rig = heap_rig_make(2048, 2, false);
+	static struct parking parking;
+
+	if (rig_cpus() < 2)
+		tap_skip("one CPU");
+	parking = (struct parking){.heap = rig.heap, .park = true};
+	CHECK(rig_run(rig.rig, park_on_cpu_1, &parking));
+	(void)loam_heap_trim(rig.heap);
+	CHECK(parked_of_128(&rig) > 100);
+	parking = (struct parking){.heap = rig.heap, .ticks = 1};
+	CHECK(rig_run(rig.rig, park_on_cpu_1, &parking));
+	CHECK_EQ(parked_of_128(&rig), 0);
+	(void)loam_heap_trim(rig.heap);
+	CHECK_EQ(heap_rig_used(rig.rig), rig.used);
+	heap_rig_end(&rig);
+}
+
+/* Two ticks with nothing in between: all of it is idle. */
+TEST(H2_what_is_not_needed_from_tick_to_tick_goes_back)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	static void *objects[PARKED];
+	uint64_t most;
+
+	for (unsigned int i = 0; i < PARKED; i++)
+		objects[i] = loam_heap_alloc(rig.heap, 128);
+	for (unsigned int i = 0; i < PARKED; i++)
+		loam_heap_free(rig.heap, objects[i]);
+	most = parked_of_128(&rig);
+	CHECK(most > 100);
+	/* In use: what one object back and forth does not need goes, the loaded magazine stays. */
+	for (unsigned int i = 0; i < 3; i++) {
+		loam_heap_tick(rig.heap);
+		loam_heap_free(rig.heap, loam_heap_alloc(rig.heap, 128));
+	}
+	CHECK(parked_of_128(&rig) > 0);
+	CHECK(parked_of_128(&rig) <= 127);
+	loam_heap_tick(rig.heap);
+	loam_heap_tick(rig.heap);
+	loam_heap_tick(rig.heap);
+	CHECK_EQ(parked_of_128(&rig), 0);
+	heap_rig_end(&rig);
+}
+
+/* Without a tick: a magazine at each refill or overflow of the CPU that was asked. */
+TEST(H2_a_drain_is_answered_a_magazine_at_a_time)
+{
+	struct heap_rig rig = heap_rig_make(2048, 1, false);
+	static void *objects[PARKED];
+
+	for (unsigned int i = 0; i < PARKED; i++)
+		objects[i] = loam_heap_alloc(rig.heap, 128);
+	for (unsigned int i = 0; i < PARKED; i++)
+		loam_heap_free(rig.heap, objects[i]);
+	CHECK(loami_cpu_cached(rig.heap, 0, &rig.heap->sizes[7]) > 126);
+	__atomic_store_n(&loami_heap_cpu(rig.heap, 0)->drain, 1, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < 40; i++)
+		loam_heap_free(rig.heap, loam_heap_alloc_aligned(rig.heap, 64, 32)); /* the slow way round */
+	CHECK_EQ(loami_cpu_cached(rig.heap, 0, &rig.heap->sizes[7]), 0);
 	heap_rig_end(&rig);
 }
