@@ -225,6 +225,10 @@ typedef void (*loam_paging_leaf_fn)(void *context, uintptr_t va, loam_paddr pa, 
 LOAM_NODISCARD enum loam_status loam_paging_unmap(struct loam_pagetable *tree, uintptr_t va, size_t npages,
 						  loam_paging_leaf_fn leaf, void *context);
 
+/** loam_paging_unmap_frames() - the same, with the frames behind the @npages into @pfns. Return: as loam_paging_unmap(), and LOAM_ERR_INVALID for NULL. */
+LOAM_NODISCARD enum loam_status loam_paging_unmap_frames(struct loam_pagetable *tree, uintptr_t va, size_t npages,
+							 loam_pfn *pfns);
+
 /**
  * loam_paging_protect() - new permissions for a wholly mapped range; cache type, frames and LOAM_PROT_GLOBAL stay. The caller flushes.
  * Return: as loam_paging_unmap(), and LOAM_ERR_PROTECTION, LOAM_ERR_INVALID.  Context: task, interrupt.  Locks: the tree's, and the source's.

@@ -12,7 +12,7 @@
  *   - it must not touch floating-point or vector registers that your kernel does not save.
  *
  * A kernel that wants a function inlined into Loam's fast paths builds Loam with -DLOAM_PORT_INLINE='"my_port.h"'; that header
- * defines any of cpu, irq_save, irq_restore, pin, unpin as `static inline` and, for each, LOAM_PORT_INLINES_<NAME>.
+ * defines any of cpu, irq_save, irq_restore, pte_sync, pin, unpin as `static inline` and, for each, LOAM_PORT_INLINES_<NAME>.
  */
 #ifndef LOAM_PORT_H
 #define LOAM_PORT_H
@@ -128,7 +128,9 @@ void loam_port_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges);
  * loam_port_pte_sync() - make page-table writes of this CPU visible to every table walker, before a new mapping is used.
  * Example: x86-64 nothing; AArch64 dsb ishst, isb; RISC-V fence w,w and sfence.vma where the CPU caches invalid entries.
  */
+#ifndef LOAM_PORT_INLINES_PTE_SYNC
 void loam_port_pte_sync(void);
+#endif
 
 /* ---- tier 3: optional; the library holds weak defaults ------------------------------------------------------------------ */
 

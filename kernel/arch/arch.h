@@ -37,6 +37,7 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
  *   uint64_t arch_cycles(void)              a cheap counter that runs at a constant rate
  *   uint64_t arch_instructions(void)        a counter that under QEMU's -icount goes up by one with each instruction; call
  *                                           arch_instructions_init() first
+ *   void arch_pte_sync(void)                loam_port_pte_sync()
  * and the constants
  *   ARCH_NAME
  *   ARCH_TLB_BROADCAST                      arch_tlb_flush() acts on every CPU
@@ -167,8 +168,6 @@ unsigned int arch_zones(struct loam_zone_config zones[]);
 void arch_mmu_load(loam_paddr root);
 /** arch_tlb_flush() - loam_port_tlb_flush() on this CPU. */
 void arch_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges);
-/** arch_pte_sync() - loam_port_pte_sync(). */
-void arch_pte_sync(void);
 
 /* ---- leaving one's place ------------------------------------------------------------------------------------------------ */
 

@@ -28,11 +28,6 @@ void loam_port_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges)
 	arch_tlb_flush(ranges, nranges);
 }
 
-void loam_port_pte_sync(void)
-{
-	arch_pte_sync();
-}
-
 enum loam_context loam_port_context(void)
 {
 	const struct cpu *cpu = arch_this_cpu();

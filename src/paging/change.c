@@ -6,7 +6,7 @@
  *   wants the entry invalid and flushed in between: enum loam_split says who takes that upon himself.
  * 3 At most 2 tables per cut (1 GiB -> 2 MiB -> 4 KiB), 4 per range: taken before the first cut.
  */
-#include "tree.h"
+#include "quick.h"
 
 bool loami_may_split(const struct loam_pagetable *tree)
 {
@@ -208,14 +208,13 @@ static void clear_piece(const struct loam_pagetable *tree, const struct piece *p
 	}
 }
 
-enum loam_status loam_paging_unmap(struct loam_pagetable *tree, uintptr_t va, size_t npages, loam_paging_leaf_fn leaf,
-				   void *context)
+static __attribute__((noinline)) enum loam_status unmap(struct loam_pagetable *tree, uintptr_t va, size_t npages,
+							loam_paging_leaf_fn leaf, void *context)
 {
 	struct loami_range range;
 	struct piece piece;
 	enum loam_status status;
 
-	LOAMI_NOT_FROM_NMI();
 	if (tree == NULL)
 		return LOAM_ERR_INVALID;
 	status = loami_check_range(tree, va, npages, &range);
@@ -233,6 +232,34 @@ enum loam_status loam_paging_unmap(struct loam_pagetable *tree, uintptr_t va, si
 	}
 	loami_changer_leave(tree, status == LOAM_OK ? &range : NULL);
 	return status;
+}
+
+enum loam_status loam_paging_unmap(struct loam_pagetable *tree, uintptr_t va, size_t npages, loam_paging_leaf_fn leaf,
+				   void *context)
+{
+	LOAMI_NOT_FROM_NMI();
+	if (leaf == NULL && tree != NULL && LOAMI_LIKELY(loami_quick_unmap(tree, va, npages, NULL)))
+		return LOAM_OK;
+	return unmap(tree, va, npages, leaf, context);
+}
+
+static void put_frames(void *context, uintptr_t va, loam_paddr pa, size_t npages)
+{
+	loam_pfn **next = context;
+
+	(void)va;
+	for (size_t i = 0; i < npages; i++)
+		*(*next)++ = loam_frame_containing(pa) + i;
+}
+
+enum loam_status loam_paging_unmap_frames(struct loam_pagetable *tree, uintptr_t va, size_t npages, loam_pfn *pfns)
+{
+	LOAMI_NOT_FROM_NMI();
+	if (tree == NULL || pfns == NULL)
+		return LOAM_ERR_INVALID;
+	if (LOAMI_LIKELY(loami_quick_unmap(tree, va, npages, pfns)))
+		return LOAM_OK;
+	return unmap(tree, va, npages, put_frames, &pfns);
 }
 
 static void protect_piece(const struct piece *piece, uint64_t change, uint64_t bits)

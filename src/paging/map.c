@@ -3,13 +3,14 @@
  * 1 Two passes over the range, a *run* of entries of one table at a time: look (is everything empty? how many tables are missing?), then, with all
  *   missing tables in stock, write. So whatever fails has failed before the first entry was written: a walker may cache an entry that was there for
  *   a moment, and then "nothing is left behind" would need a flush. The stock is given back the same way: no table was ever linked.
- * 2 Small pages inside one leaf table that exists, the common case: one walk, and the entries just looked at are written (map_in_one_table).
+ * 2 Small pages inside one leaf table that exists, the common case: one walk, and the entries just looked at are written (map_in_one_table; quick.h has the most
+ *   common of it by itself).
  * 3 Between the passes the tree changes only by other operations on other pages: tables appear (the stock has some to spare then), none vanish
  *   (tree.h 2). What that cannot explain means that two operations touch one page: the entries written so far are taken out again, LOAM_ERR_MAPPED.
  * 4 Ordering. Entries are relaxed stores: nobody may use the address before the call returns, and loam_port_pte_sync() at its end makes them visible
  *   to walkers. Tables are linked by a release (loami_grow).
  */
-#include "tree.h"
+#include "quick.h"
 
 struct request {
 	struct loam_pagetable *tree;
@@ -258,14 +259,14 @@ enum loam_status loam_paging_map(struct loam_pagetable *tree, uintptr_t va, loam
 	return status == LOAM_OK ? map(&request, mapping) : status;
 }
 
-enum loam_status loam_paging_map_frames(struct loam_pagetable *tree, uintptr_t va, const loam_pfn *pfns, size_t npages,
-					const struct loam_mapping *mapping)
+static __attribute__((noinline)) enum loam_status map_frames(struct loam_pagetable *tree, uintptr_t va,
+							     const loam_pfn *pfns, size_t npages,
+							     const struct loam_mapping *mapping)
 {
 	struct request request = {.tree = tree, .pfns = pfns};
 	loam_pfn all = 0;
 	enum loam_status status;
 
-	LOAMI_NOT_FROM_NMI();
 	if (tree == NULL || pfns == NULL)
 		return LOAM_ERR_INVALID;
 	status = loami_check_range(tree, va, npages, &request.range);
@@ -277,4 +278,14 @@ enum loam_status loam_paging_map_frames(struct loam_pagetable *tree, uintptr_t v
 		return LOAM_ERR_OUT_OF_RANGE;
 	status = check_mapping(mapping);
 	return status == LOAM_OK ? map(&request, mapping) : status;
+}
+
+enum loam_status loam_paging_map_frames(struct loam_pagetable *tree, uintptr_t va, const loam_pfn *pfns, size_t npages,
+					const struct loam_mapping *mapping)
+{
+	LOAMI_NOT_FROM_NMI();
+	if (LOAMI_LIKELY(tree != NULL && pfns != NULL && mapping != NULL &&
+			 loami_quick_map(tree, va, pfns, npages, mapping)))
+		return LOAM_OK;
+	return map_frames(tree, va, pfns, npages, mapping);
 }

@@ -54,7 +54,7 @@ enum loam_status loami_vm_allocate(struct loam_vm *vm, const struct loami_vm_req
 	if (status == LOAM_OK) {
 		status = loami_vm_reserve(vm, request->npages + lead, align, area);
 		if (status != LOAM_OK)
-			(void)loami_chain_free(vm->config.frames, &chain);
+			loami_chain_free(vm->config.frames, &chain);
 	}
 	if (status == LOAM_OK)
 		status = map_or_undo(vm, area, area->start + (lead << LOAM_PAGE_SHIFT), request->flags, &chain);
@@ -103,7 +103,7 @@ enum loam_status loam_vmalloc_status(struct loam_vm *vm, size_t nbytes, const st
 		align = LOAM_BLOCK_FRAMES << LOAM_PAGE_SHIFT;
 	loami_vm_request(&request, opts->site, nbytes, (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT,
 			 LOAMI_VM_MEMORY | (huge ? LOAMI_VM_HUGE : 0));
-	loami_vm_reap_some(vm);
+	loami_vm_repay(vm, request.npages);
 	status = loami_vm_allocate(vm, &request, align, opts->uninitialized, &area);
 	if (status == LOAM_OK)
 		*address = (void *)area.start;
@@ -169,7 +169,7 @@ bool loam_vfree_now(struct loam_vm *vm, void *address)
 		loami_vm_publish(vm, &area, &chain);
 		return true;
 	}
-	(void)loami_chain_free(vm->config.frames, &chain);
+	loami_chain_free(vm->config.frames, &chain);
 	loam_arena_release(&vm->arena, &area);
 	loami_vm_reap_some(vm);
 	return true;

@@ -145,7 +145,7 @@ void loami_vm_undo(struct loam_vm *vm, const struct loam_area *area, uintptr_t v
 	struct loam_vmalloc_chain unmapped = LOAMI_CHAIN_EMPTY;
 
 	if (chain != NULL)
-		(void)loami_chain_free(vm->config.frames, chain);
+		loami_chain_free(vm->config.frames, chain);
 	if (mapped == 0) {
 		loam_arena_release(&vm->arena, area);
 		return;

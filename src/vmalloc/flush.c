@@ -4,7 +4,7 @@
  *   record. seal: the batch is taken from the CPU and one flush for all of it is started, with no lock held. release: when that flush is done, first the
  *   frames go back, then the ranges. A batch is sealed when it is full, when it is old, and when an allocation would fail.
  * 2 Who waits? Nobody who frees. A sealed batch stands in the ring until somebody who allocates, frees or ticks finds its flush done; he gives back a bounded part
- *   of it (LOAMI_VM_REAP_...). Only a purge waits, and only in task context, with no lock held.
+ *   of it (LOAMI_VM_REAP_...): an allocation as much as it takes, a free only what is more than one batch. Only a purge waits, and only in task context, with no lock held.
  * 3 Invariants: I1 a frame or a range in a batch of generation g is given back only after loam_tlb_is_done(g), and its entries were cleared before g was
  *   started: publish precedes seal, seal precedes flush_start. I2 a batch is in exactly one place: a CPU, the ring, or the hands of one context, which
  *   @busy counts; so when nothing is open, sealed or in hand, nothing waits. I3 a CPU that stays silent delays; it never lets go of anything.
@@ -164,16 +164,22 @@ struct part {
 	struct loam_vmalloc_chain loose;
 	struct loam_area areas[LOAMI_VM_REAP_AREAS];
 	size_t nareas;
-	size_t npages;
 };
 
-static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
+/* What an area counts for where a portion is measured. */
+static size_t weight(size_t npages)
+{
+	return npages + LOAMI_VM_PORTION / LOAMI_VM_REAP_AREAS - 1;
+}
+
+static bool take_flushed(struct loam_vm *vm, size_t most, struct part *part)
 {
 	unsigned long irq = loami_lock_irq(&vm->lock);
 	bool found = false;
+	size_t taken = 0;
 
 	part->loose = LOAMI_CHAIN_EMPTY;
-	part->nareas = part->npages = 0;
+	part->nareas = 0;
 	for (uint32_t i = 0; i < vm->nsealed && !found; i++) {
 		struct loam_vmalloc_sealed *sealed = &vm->sealed[i];
 
@@ -183,9 +189,9 @@ static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
 		hold(vm);
 		part->loose = sealed->loose;
 		sealed->loose = LOAMI_CHAIN_EMPTY;
-		while (part->nareas < LOAMI_VM_REAP_AREAS && part->npages < npages &&
+		while (part->nareas < LOAMI_VM_REAP_AREAS && taken < most &&
 		       loam_arena_pop(&vm->arena, &sealed->areas, &part->areas[part->nareas]))
-			part->npages += part->areas[part->nareas++].npages;
+			taken += weight(part->areas[part->nareas++].npages);
 		if (sealed->areas.nareas > 0)
 			break;
 		for (uint32_t j = i + 1; j < vm->nsealed; j++)
@@ -196,6 +202,30 @@ static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
 	return found;
 }
 
+static size_t give_back(struct loam_vm *vm, struct part *part)
+{
+	struct loam_frames *frames = vm->config.frames;
+	size_t npages = part->loose.npages;
+	struct loami_vm_bag bag;
+
+	bag.n = 0;
+	loami_bag_put_chain(frames, &bag, &part->loose);
+	for (size_t i = 0; i < part->nareas; i++) {
+		loam_pfn first = loami_load_relaxed(&part->areas[i].record->owner);
+		/* Of an area that was never wholly mapped it holds fewer: links say where it ends. */
+		struct loam_vmalloc_chain chain = {first, LOAM_PFN_NONE, part->areas[i].npages};
+
+		if (first == LOAM_PFN_NONE)
+			continue;
+		npages += part->areas[i].npages;
+		loami_bag_put_chain(frames, &bag, &chain);
+	}
+	loami_bag_empty(frames, &bag);
+	loam_arena_release_popped(&vm->arena, part->areas, part->nareas);
+	let_go(vm);
+	return npages;
+}
+
 size_t loami_vm_reap(struct loam_vm *vm, bool all)
 {
 	struct part part;
@@ -203,16 +233,7 @@ size_t loami_vm_reap(struct loam_vm *vm, bool all)
 
 	reap_tables(vm);
 	while (loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, all ? SIZE_MAX : LOAMI_VM_REAP_PAGES, &part)) {
-		given += loami_chain_free(vm->config.frames, &part.loose);
-		for (size_t i = 0; i < part.nareas; i++) {
-			struct loam_vmalloc_chain chain = LOAMI_CHAIN_EMPTY;
-
-			chain.first = loami_load_relaxed(&part.areas[i].record->owner);
-			if (chain.first != LOAM_PFN_NONE)
-				given += loami_chain_free(vm->config.frames, &chain);
-		}
-		loam_arena_release_popped(&vm->arena, part.areas, part.nareas);
-		let_go(vm);
+		given += give_back(vm, &part);
 		if (!all)
 			break;
 	}
@@ -221,10 +242,28 @@ size_t loami_vm_reap(struct loam_vm *vm, bool all)
 
 void loami_vm_reap_some(struct loam_vm *vm)
 {
-	if (LOAMI_LIKELY(loami_load_relaxed(&vm->nsealed) == 0))
+	if (LOAMI_LIKELY(loami_load_relaxed(&vm->nsealed) <= 1))
 		return;
 	if (loam_port_context() == LOAM_CONTEXT_TASK)
 		(void)loami_vm_reap(vm, false);
+}
+
+/* Measured on the CPU that happens to run: an update lost to an interrupt or a migration only delays. */
+void loami_vm_repay(struct loam_vm *vm, size_t npages)
+{
+	struct loami_vm_cpu *cpu;
+	struct part part;
+	size_t owed;
+
+	if (loami_load_relaxed(&vm->nsealed) == 0)
+		return;
+	cpu = loami_vm_cpu(vm, loam_port_cpu());
+	owed = loami_load_relaxed(&cpu->owed) + weight(npages);
+	if (owed > LOAMI_VM_REAP_PAGES)
+		owed = LOAMI_VM_REAP_PAGES;
+	loami_store_relaxed(&cpu->owed, owed < LOAMI_VM_PORTION ? (uint32_t)owed : 0);
+	if (owed >= LOAMI_VM_PORTION && take_flushed(vm, owed, &part))
+		(void)give_back(vm, &part);
 }
 
 /* ---- publishing --------------------------------------------------------------------------------------------------------------------------------------- */
@@ -235,6 +274,8 @@ void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct l
 	loam_tlb_generation generation;
 	bool full;
 
+	if (area->npages > 1)
+		loami_chain_settle(vm->config.frames, chain);
 	loami_store_release(&area->record->owner, chain->first);
 	loam_arena_publish(&vm->arena, area, &open);
 	if (open.nareas == 1)

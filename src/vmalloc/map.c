@@ -24,14 +24,14 @@ enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loa
 		unsigned int order = 0;
 		size_t n = 0;
 
-		run[n] = loami_chain_pop(frames, chain, &order);
+		n = loami_chain_pop(frames, chain, run, &order);
 		if (order > 0) {
 			n = LOAM_BLOCK_FRAMES;
 			status = loam_paging_map(vm->config.tree, va, loam_frame_address(run[0]), n, &block_mapping);
 		} else {
 			/* Blocks come first, so only single frames follow. */
-			for (n = 1; n < LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE; n++)
-				run[n] = loami_chain_pop(frames, chain, &order);
+			while (n + LOAMI_VM_ELEMENT <= LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE)
+				n += loami_chain_pop(frames, chain, &run[n], &order);
 			status = loam_paging_map_frames(vm->config.tree, va, run, n, &loami_vm_mapping);
 		}
 		if (status != LOAM_OK) {
@@ -77,9 +77,16 @@ void loami_vm_unmap(struct loam_vm *vm, const struct loam_area *area, uintptr_t 
 		    struct loam_vmalloc_chain *chain)
 {
 	struct collect collect = {.frames = vm->config.frames, .chain = chain, .huge = (flags & LOAMI_VM_HUGE) != 0};
-	enum loam_status status =
-		loam_paging_unmap(vm->config.tree, va, npages, chain != NULL ? collect_leaf : NULL, &collect);
+	loam_pfn run[LOAMI_VM_RUN];
+	enum loam_status status;
 
+	if (LOAMI_LIKELY(chain != NULL && npages <= LOAMI_VM_RUN && !collect.huge)) {
+		status = loam_paging_unmap_frames(vm->config.tree, va, npages, run);
+		if (LOAMI_LIKELY(status == LOAM_OK))
+			loami_chain_push_run(vm->config.frames, chain, run, npages);
+	} else {
+		status = loam_paging_unmap(vm->config.tree, va, npages, chain != NULL ? collect_leaf : NULL, &collect);
+	}
 	if (LOAMI_LIKELY(status == LOAM_OK))
 		return;
 	loam_arena_unclaim(&vm->arena, area);

@@ -66,7 +66,7 @@ static enum loam_status grow(struct loam_vm *vm, struct loam_area *area, const s
 	if (status != LOAM_OK) {
 		struct loam_vmalloc_chain unmapped = LOAMI_CHAIN_EMPTY;
 
-		(void)loami_chain_free(vm->config.frames, &chain);
+		loami_chain_free(vm->config.frames, &chain);
 		if (mapped > 0) {
 			loami_vm_unmap(vm, area, va, mapped, 0, &unmapped);
 			loami_vm_publish_loose(vm, &unmapped);
@@ -139,7 +139,7 @@ static enum loam_status move(struct loam_vm *vm, struct loam_area *area, const s
 		align = LOAM_BLOCK_FRAMES << LOAM_PAGE_SHIFT;
 	status = loami_vm_reserve(vm, request->npages, align, fresh);
 	if (status != LOAM_OK) {
-		(void)loami_chain_free(vm->config.frames, &chain);
+		loami_chain_free(vm->config.frames, &chain);
 		return status;
 	}
 	status = map_again(vm, area->start, fresh->start, area->npages, &mapped);
@@ -153,7 +153,7 @@ static enum loam_status move(struct loam_vm *vm, struct loam_area *area, const s
 			loami_vm_unmap(vm, fresh, fresh->start + (mapped << LOAM_PAGE_SHIFT), more, 0, &unmapped);
 			loami_vm_publish_loose(vm, &unmapped);
 		}
-		(void)loami_chain_free(vm->config.frames, &chain);
+		loami_chain_free(vm->config.frames, &chain);
 		loami_vm_undo(vm, fresh, fresh->start, mapped, request->flags, NULL);
 		return status;
 	}

@@ -75,7 +75,7 @@ static enum loam_status make_cpus(struct loam_vm *vm)
 	}
 	if (vm->cpus != NULL)
 		return LOAM_OK;
-	(void)loami_chain_free(vm->config.frames, &vm->cpu_frames);
+	loami_chain_free(vm->config.frames, &vm->cpu_frames);
 	return LOAM_ERR_NO_METADATA;
 }
 
@@ -127,7 +127,7 @@ static enum loam_status set_up(struct loam_vm *vm)
 			loami_corrupt("loam: vmalloc: a fresh arena is in use");
 	}
 	if (status != LOAM_OK) {
-		(void)loami_chain_free(config->frames, &vm->cpu_frames);
+		loami_chain_free(config->frames, &vm->cpu_frames);
 		return status;
 	}
 
@@ -224,7 +224,7 @@ enum loam_status loam_vmalloc_destroy(struct loam_vm *vm)
 	if (status == LOAM_OK)
 		status = loam_arena_destroy(&vm->arena);
 	loam_frame_free(vm->config.frames, vm->anchor, 0);
-	(void)loami_chain_free(vm->config.frames, &vm->cpu_frames);
+	loami_chain_free(vm->config.frames, &vm->cpu_frames);
 	*vm = (struct loam_vm){0};
 	return status;
 }

@@ -20,11 +20,13 @@ enum {
 	LOAMI_VM_READY = 2,
 
 	LOAMI_VM_RUN = 64,         /* frames handled at a time, in an array on the stack */
+	LOAMI_VM_ELEMENT = 3,      /* the most that one slot of a chain stands for */
 	LOAMI_VM_STACKS = 4,       /* mapped stacks a CPU keeps */
 	LOAMI_VM_STACK_PAGES = 16, /* larger ones are not kept */
-	LOAMI_VM_REAP_AREAS = 16,  /* given back by one call in passing, so that no single vfree pays for a batch */
+	LOAMI_VM_REAP_AREAS = 16,  /* given back by one call in passing, so that no single one pays for a batch */
 	LOAMI_VM_REAP_PAGES = 512,
-	LOAMI_VM_RANGES = 16, /* a batch of so many areas is flushed by address; a larger one flushes everything */
+	LOAMI_VM_PORTION = 64, /* pages and areas (a quarter each) that an allocation pays back at a time */
+	LOAMI_VM_RANGES = 16,  /* a batch of so many areas is flushed by address; a larger one flushes everything */
 	LOAMI_VM_CPU_BYTES = 512,
 	LOAMI_VM_CPUS_PER_FRAME = 4096 / LOAMI_VM_CPU_BYTES,
 };
@@ -43,10 +45,11 @@ enum {
 	LOAMI_VM_SHRUNK = 1 << 6, /* it was longer: the addresses behind it may not be flushed yet */
 };
 
-/* Everything in it is guarded by @lock, except @opened. */
+/* Everything in it is guarded by @lock, except what is atomic. */
 struct loami_vm_cpu {
 	struct loam_lock lock; /* rank VMALLOC, never together with the instance's */
 	uint32_t nstacks;
+	uint32_t owed;                   /* [A] what allocations took since they last gave back */
 	uint64_t opened;                 /* [A] when the CPU's open batch got its first area */
 	struct loam_vmalloc_chain loose; /* frames cut off a shrunk area */
 	struct loam_area stacks[LOAMI_VM_STACKS];
@@ -70,14 +73,27 @@ LOAM_NODISCARD enum loam_status loami_vm_ensure(struct loam_vm *vm);
 #define LOAMI_CHAIN_EMPTY ((struct loam_vmalloc_chain){LOAM_PFN_NONE, LOAM_PFN_NONE, 0})
 /* @order 0 or LOAM_BLOCK_ORDER is remembered in the slot's tail. */
 void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn, unsigned int order);
+/* @n single frames at once, which then do not each have their order in their slot. */
+void loami_chain_push_run(struct loam_frames *frames, struct loam_vmalloc_chain *chain, const loam_pfn *run, size_t n);
 unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn);
-/* The first, or LOAM_PFN_NONE; links stay as they were, so a copy of @chain taken before still holds it. */
-loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, unsigned int *order);
+/* The first frames into @run, which has room for LOAMI_VM_ELEMENT. Return: how many, one when *@order is not 0; 0: the chain is empty. Links stay as they were, so a copy
+ * of @chain taken before still holds them. */
+size_t loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn *run,
+		       unsigned int *order);
+/* A chain of one page gets its links: before it is kept where its length is not. */
+void loami_chain_settle(struct loam_frames *frames, const struct loam_vmalloc_chain *chain);
+void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more);
+/* Every frame back to the frame layer. */
+void loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
+/* Frames on their way back, many at a time. Uninitialised but for @n. */
+struct loami_vm_bag {
+	loam_pfn run[LOAMI_VM_RUN];
+	size_t n;
+};
+void loami_bag_put_chain(struct loam_frames *frames, struct loami_vm_bag *bag, struct loam_vmalloc_chain *chain);
+void loami_bag_empty(struct loam_frames *frames, struct loami_vm_bag *bag);
 /* Up to @n <= LOAMI_VM_RUN single frames, without a chain. */
 size_t loami_run_take(struct loam_vm *vm, size_t n, const struct loam_frame_opts *opts, loam_pfn *run);
-void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more);
-/* Every frame back to the frame layer. Return: pages. */
-size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
 /* @npages frames; purges before it gives up. On failure nothing is kept. @huge: blocks where they are to be had, in front. */
 LOAM_NODISCARD enum loam_status loami_chain_take(struct loam_vm *vm, size_t npages, bool uninitialized, bool huge,
 						 struct loam_vmalloc_chain *chain);
@@ -147,7 +163,10 @@ void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct l
 void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain);
 /* Give back what has been flushed: all of it, or a part that bounds what one call in passing pays. Return: pages. */
 size_t loami_vm_reap(struct loam_vm *vm, bool all);
+/* Who has freed gives back only what is more than a batch: the rest is for those who allocate. */
 void loami_vm_reap_some(struct loam_vm *vm);
+/* Who allocates @npages gives back as much, now or with a later allocation: so frames and addresses come back as they are needed. */
+void loami_vm_repay(struct loam_vm *vm, size_t npages);
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages);
 /* Purge, waiting if the context allows. Return: whether anything may have been freed. */
 bool loami_vm_purge_for_memory(struct loam_vm *vm);

@@ -109,8 +109,3 @@ void arch_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges)
 	}
 	__asm__ volatile("dsb ish\n\tisb" : : : "memory");
 }
-
-void arch_pte_sync(void)
-{
-	__asm__ volatile("dsb ishst\n\tisb" : : : "memory");
-}

@@ -96,6 +96,12 @@ static inline uint64_t arch_instructions(void)
 	return count;
 }
 
+/* A CPU may remember that nothing was mapped. This one forgets it here; another one faults, and trap.c looks again. */
+static inline void arch_pte_sync(void)
+{
+	__asm__ volatile("fence w, rw\n\tsfence.vma" : : : "memory");
+}
+
 /* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
 
 #ifdef LOAM_PORT_INLINE
@@ -115,6 +121,12 @@ static inline unsigned long loam_port_irq_save(void)
 static inline void loam_port_irq_restore(unsigned long state)
 {
 	arch_irq_restore(state);
+}
+
+#define LOAM_PORT_INLINES_PTE_SYNC
+static inline void loam_port_pte_sync(void)
+{
+	arch_pte_sync();
 }
 
 /* Kernel code is never preempted here, only interrupted: a CPU number is all that pinning takes. */

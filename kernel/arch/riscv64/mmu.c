@@ -46,9 +46,3 @@ void arch_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges)
 			__asm__ volatile("sfence.vma %0, zero" : : "r"(at) : "memory");
 	}
 }
-
-/* A CPU may remember that nothing was mapped. This one forgets it here; another one faults, and trap.c looks again. */
-void arch_pte_sync(void)
-{
-	__asm__ volatile("fence w, rw\n\tsfence.vma" : : : "memory");
-}

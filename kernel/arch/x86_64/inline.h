@@ -92,6 +92,12 @@ static inline uint64_t arch_instructions(void)
 	return arch_cycles();
 }
 
+/* Stores are seen by walkers in order, and a walk that found nothing is not remembered. */
+static inline void arch_pte_sync(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
 /* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
 
 #ifdef LOAM_PORT_INLINE
@@ -111,6 +117,12 @@ static inline unsigned long loam_port_irq_save(void)
 static inline void loam_port_irq_restore(unsigned long state)
 {
 	arch_irq_restore(state);
+}
+
+#define LOAM_PORT_INLINES_PTE_SYNC
+static inline void loam_port_pte_sync(void)
+{
+	arch_pte_sync();
 }
 
 /* Kernel code is never preempted here, only interrupted: a CPU number is all that pinning takes. */

@@ -61,9 +61,3 @@ void arch_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges)
 			x86_invlpg(at);
 	}
 }
-
-/* Stores are seen by walkers in order, and a walk that found nothing is not remembered. */
-void arch_pte_sync(void)
-{
-	__asm__ volatile("" : : : "memory");
-}

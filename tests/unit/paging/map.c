@@ -339,3 +339,34 @@ TEST(paging_unmap_tells_of_every_leaf_in_order)
 		fixture_end();
 	}
 }
+
+/* In one leaf table and across several, of small leaves and large ones; a hole leaves all as it was. */
+TEST(paging_unmap_frames_hands_every_frame_out)
+{
+	static loam_pfn pfns[512 + 9];
+
+	EACH_FORMAT(f)
+	{
+		const loam_pfn scattered[] = {77, 3, 4, 500, 5};
+		size_t npages = 512 + 9;
+
+		fixture_begin(f);
+		CHECK_OK(loam_paging_map_frames(&fixture.tree, f->base, scattered, 5,
+						&(struct loam_mapping){.prot = RW, .largest_leaf = 12}));
+		CHECK_STATUS(loam_paging_unmap_frames(&fixture.tree, f->base, 6, pfns), LOAM_ERR_NOT_MAPPED);
+		CHECK_STATUS(loam_paging_unmap_frames(&fixture.tree, f->base, 5, NULL), LOAM_ERR_INVALID);
+		CHECK_STATUS(loam_paging_unmap_frames(NULL, f->base, 5, pfns), LOAM_ERR_INVALID);
+		CHECK_STATUS(loam_paging_unmap_frames(&fixture.tree, f->base + 1, 5, pfns), LOAM_ERR_ALIGNMENT);
+		CHECK_STATUS(loam_paging_unmap_frames(&fixture.tree, f->base, 0, pfns), LOAM_ERR_ZERO_SIZE);
+		CHECK_OK(loam_paging_unmap_frames(&fixture.tree, f->base, 5, pfns));
+		for (size_t i = 0; i < 5; i++)
+			CHECK_EQ(pfns[i], scattered[i]);
+		CHECK_STATUS(loam_paging_unmap_frames(&fixture.tree, f->base, 1, pfns), LOAM_ERR_NOT_MAPPED);
+
+		CHECK_OK(map_pages(f->base, GIB, npages, RW, 21));
+		CHECK_OK(loam_paging_unmap_frames(&fixture.tree, f->base, npages, pfns));
+		for (size_t i = 0; i < npages; i++)
+			CHECK_EQ(pfns[i], (GIB >> LOAM_PAGE_SHIFT) + i);
+		fixture_end();
+	}
+}
