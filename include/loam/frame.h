@@ -94,6 +94,8 @@ struct loam_frames_config {
 	bool hardened;            /* free frames wait in a FIFO before they are reused */
 	const uint8_t *cpu_nodes; /* the NUMA node of each CPU; NULL: all on node 0. Read by init only */
 	loam_paddr hotplug_limit; /* memory may be added up to here later, exclusive; 0: none */
+	bool zeroed;              /* the metadata is all zero: what is not used yet is not touched */
+	bool report; /* loam_frame_report() is wanted; free memory, now and when it is added, is all zero */
 };
 
 /* Private to the frame layer; they live in the metadata. */
@@ -131,6 +133,7 @@ struct loam_frames {
 	unsigned int cell_order;
 	uint32_t ready; /* (a) */
 	bool hardened;
+	bool report;
 	uint8_t search[LOAM_NODES_MAX][LOAM_ZONES_MAX * LOAM_NODES_MAX]; /* domains in the order a node tries them */
 	struct loam_zone_config zones[LOAM_ZONES_MAX];
 	loam_pfn zone_start[LOAM_ZONES_MAX];
@@ -142,12 +145,13 @@ struct loam_frames {
 	uint64_t metadata_frames;              /* (h) */
 	uint64_t moves; /* (a) + 1 for each return of frames to the blocks: a search that saw none looks again */
 	uint64_t
-		in_flight; /* (a) frames on their way: runs being gathered chunk by chunk, interrupts masked; one that is zeroed in idle time */
-	uint64_t quarantined;                  /* (a) frames */
-	uint64_t allocs;                       /* (a) frames handed out by the shared path */
-	uint64_t range_out;                    /* (a) frames of runs, out and back, and runs not to be had */
-	uint64_t range_back;                   /* (a) */
-	uint64_t range_failures;               /* (a) */
+		in_flight; /* (a) frames on their way: runs being gathered chunk by chunk, interrupts masked; one that is zeroed in idle time; runs being reported */
+	uint64_t quarantined;    /* (a) frames */
+	uint64_t unreported;     /* (a) free frames in the blocks that were in use since they were last reported */
+	uint64_t allocs;         /* (a) frames handed out by the shared path */
+	uint64_t range_out;      /* (a) frames of runs, out and back, and runs not to be had */
+	uint64_t range_back;     /* (a) */
+	uint64_t range_failures; /* (a) */
 	uint64_t failures[LOAM_ORDER_MAX + 1]; /* (a) */
 	uint32_t specials;                     /* (a) 1 since the first frame with hooks or poison */
 	uint32_t saturation_said;              /* (a) */
@@ -320,6 +324,21 @@ LOAM_NODISCARD enum loam_status loam_frame_cpu_online(struct loam_frames *frames
 LOAM_NODISCARD enum loam_status loam_frame_cpu_offline(struct loam_frames *frames, unsigned int cpu);
 /* Everything parked on any CPU back to the blocks, e.g. before an audit. */
 void loam_frame_drain(struct loam_frames *frames);
+
+/**
+ * loam_frame_report() - tell a hypervisor, or whoever lends this memory, of frames that are free and may hold something.
+ * @frames: set up with .report.   @npages: about how many frames.   @report: gives their memory up; it reads as zero then. Called with no lock held; it must not call @frames.
+ *
+ * While a run is reported it is not free; an allocation that finds nothing else waits for it. Runs (loam_frame_alloc_range()) of frames that were not in use
+ * since they were reported are not zeroed again. Frames parked on CPUs are not reported.
+ *
+ * Return:  frames reported.
+ * Context: task.  Locks: chunk.
+ */
+uint64_t loam_frame_report(struct loam_frames *frames, uint64_t npages,
+			   void (*report)(void *context, loam_pfn first, uint64_t npages), void *context);
+/* Free frames that there would be to report. */
+uint64_t loam_frame_unreported_racy(const struct loam_frames *frames);
 
 /* For the idle loop: zero up to @n free frames and park them on this CPU, where allocations that want zeroed frames take them first. Return: how many; 0 when
  * there is room for no more. May be interrupted at any time. Context: task. */

@@ -17,6 +17,9 @@ extern "C" {
 
 /**
  * struct loam_heap_config - what the heap stands on.
+ * @limit: memory may be added to @frames up to here, exclusive (loam_heap_cover()); 0: none. The tables for all of it are then part of the metadata, which must be given and be
+ * all zero: what is not used yet is not touched.
+ * @cpus_later: a CPU has no caches before loam_heap_cpu_online(); until then, and once it is offline, it is served under locks. Several threads may then be CPU 0 at once, as long as it is never online.
  * @frames: where slabs come from.   @vm: for large objects when no run of frames is to be had; NULL: none.
  * @track: keep sequence number and call sites of allocation and last free of every object (24 bytes an object, and no fast path), for leak reports and double frees.
  * @hardened: see docs/theory/heap.md: quarantine, zero on free, canaries, random order.
@@ -27,10 +30,13 @@ struct loam_heap_config {
 	unsigned int ncpus;
 	bool track;
 	bool hardened;
+	bool cpus_later;
+	loam_paddr limit;
 };
 
 /* Private to the heap; they live in its metadata. */
 struct loami_heap_cpu;
+struct loami_held;
 struct loami_magazine;
 
 /* What a byte of state can say: five codes for places without a live object, then one code for each size class, then one for each typed cache. */
@@ -78,11 +84,12 @@ struct loam_heap_cache {
  */
 struct loam_heap {
 	/* What the fast paths read. */
-	uintptr_t base; /* virtual address of the first region, 64 KiB of physical memory each */
-	size_t nregions;
+	uintptr_t base;    /* virtual address of the first region, 64 KiB of physical memory each */
+	size_t nregions;   /* grows when memory is added */
 	uint8_t **regions; /* (a) biased: regions[r] + (address - base) / 16 is the state of what is at the address */
 	size_t small_max;  /* largest request the size classes serve; 0 before init */
 	struct loami_heap_cpu *cpus;
+	struct loami_held *held; /* the CPUs' quarantines, of a hardened heap */
 
 	struct loam_frames *frames;
 	struct loam_vm *vm;
@@ -94,11 +101,14 @@ struct loam_heap {
 	struct loam_heap_cache *sizes;   /* the size classes */
 	struct loam_heap_cache **caches; /* (r) to write, (a): by code */
 	unsigned int ncpus;
-	uint32_t state; /* (a) 0, bump only, being made, ready */
+	unsigned int cpus_end; /* (a) past the highest one that ever was online */
+	size_t regions_max;    /* what the tables have room for */
+	uint32_t state;        /* (a) 0, bump only, being made, ready */
 	bool track;
 	bool hardened;
-	bool slow_only;   /* either of them: no fast path */
-	bool own_frames;  /* over one block: the frame layer is the heap's own */
+	bool slow_only;  /* either of them: no fast path */
+	bool own_frames; /* over one block: the frame layer is the heap's own */
+	bool cpus_later;
 	uint32_t failure; /* (a) the last one's status */
 	struct loam_lock registry;
 	struct loam_lock pages;
@@ -126,6 +136,7 @@ struct loam_heap {
 	uint64_t secret;               /* of the canaries */
 	uint64_t sequence;             /* (a) of allocations, when tracking */
 	uint64_t peak;                 /* (a) */
+	uint64_t peak_next;            /* (a) bytes held below which it cannot have been exceeded, or not by much */
 
 	uintptr_t
 		bump_start;  /* [start, end) was given, [start, next) is given out; a bit per 16 bytes at @bump_marks */
@@ -152,7 +163,7 @@ struct loam_heap {
  */
 LOAM_NODISCARD enum loam_status loam_heap_bump_init(struct loam_heap *heap, void *block, size_t nbytes);
 
-/* Bytes of metadata loam_heap_init() takes from its caller: for its CPUs. 0 for an impossible configuration. The frame layer need not be set up yet. */
+/* Bytes of metadata loam_heap_init() takes from its caller: for its CPUs, and for its tables where @config->limit is not 0. 0 for an impossible configuration. The frame layer need not be set up yet. */
 size_t loam_heap_metadata_size(const struct loam_heap_config *config);
 
 /**
@@ -169,6 +180,10 @@ size_t loam_heap_metadata_size(const struct loam_heap_config *config);
  */
 LOAM_NODISCARD enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_config *config,
 					       void *metadata, size_t nbytes);
+
+/* Memory is about to be added to the frames of a heap that was set up with a limit: cover it, first. LOAM_ERR_OUT_OF_RANGE above the limit; LOAM_ERR_NOT_READY.
+ * Context: task, one at a time. */
+LOAM_NODISCARD enum loam_status loam_heap_cover(struct loam_heap *heap, loam_paddr end);
 
 /**
  * loam_heap_init_block() - set a heap up over one block of memory, which becomes its RAM: for a kernel without a frame layer, or a test.
@@ -214,6 +229,11 @@ LOAM_NODISCARD enum loam_status loam_heap_alloc_status(struct loam_heap *heap, s
 						       void **object);
 /* Why the last allocation of this heap failed, on any CPU; LOAM_OK: none has. */
 enum loam_status loam_heap_last_failure(const struct loam_heap *heap);
+
+/* What a CPU's cache can do at once, without a lock: an object of @nbytes, or NULL; the object taken back, or false. Nothing has been changed then, and nothing said of
+ * the pointer. Never wait, never take memory from the frame layer. Context: any. */
+void *loam_heap_try_alloc(struct loam_heap *heap, size_t nbytes);
+LOAM_NODISCARD bool loam_heap_try_free(struct loam_heap *heap, void *object);
 
 /* Give an object back. NULL is nothing. Objects of typed caches may be given here too. */
 void loam_heap_free(struct loam_heap *heap, void *object);

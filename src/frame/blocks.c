@@ -197,8 +197,10 @@ void loami_blocks_put_many(struct loam_frames *frames, loam_pfn *firsts, unsigne
 
 /* ---- ranges ------------------------------------------------------------------------------------------------------------------------------- */
 
+enum action { TAKE, PUT, PUT_CLEAN };
+
 /* Take or put the part of [first, end) in each chunk. Interrupts are masked. On a take, stops at the first chunk that has not all of its part. */
-static loam_pfn each_chunk(struct loam_frames *frames, loam_pfn first, loam_pfn end, bool take)
+static loam_pfn each_chunk(struct loam_frames *frames, loam_pfn first, loam_pfn end, enum action action)
 {
 	while (first < end) {
 		struct loami_frame_chunk *chunk = loami_chunk_of(frames, first);
@@ -209,8 +211,10 @@ static loam_pfn each_chunk(struct loam_frames *frames, loam_pfn first, loam_pfn 
 			return first;
 		stop = end < chunk->end ? end : chunk->end;
 		loami_lock(&chunk->lock);
-		if (!take)
+		if (action == PUT)
 			loami_chunk_put(frames, chunk, first - chunk->base, stop - first);
+		else if (action == PUT_CLEAN)
+			loami_chunk_put_clean(frames, chunk, first - chunk->base, stop - first);
 		else if (loami_chunk_is_free(chunk, first - chunk->base, stop - first))
 			loami_chunk_take(frames, chunk, first - chunk->base, stop - first);
 		else
@@ -223,13 +227,23 @@ static loam_pfn each_chunk(struct loam_frames *frames, loam_pfn first, loam_pfn 
 	return end;
 }
 
-void loami_blocks_put(struct loam_frames *frames, loam_pfn first, uint64_t n)
+static void put(struct loam_frames *frames, loam_pfn first, uint64_t n, enum action action)
 {
 	unsigned long irq = loam_port_irq_save();
 
-	(void)each_chunk(frames, first, first + n, false);
+	(void)each_chunk(frames, first, first + n, action);
 	(void)loami_fetch_add(&frames->moves, 1);
 	loam_port_irq_restore(irq);
+}
+
+void loami_blocks_put(struct loam_frames *frames, loam_pfn first, uint64_t n)
+{
+	put(frames, first, n, PUT);
+}
+
+void loami_blocks_put_clean(struct loam_frames *frames, loam_pfn first, uint64_t n)
+{
+	put(frames, first, n, PUT_CLEAN);
 }
 
 bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_t n)
@@ -238,9 +252,9 @@ bool loami_blocks_take_exact(struct loam_frames *frames, loam_pfn first, uint64_
 	loam_pfn reached;
 
 	(void)loami_fetch_add(&frames->in_flight, 1);
-	reached = each_chunk(frames, first, first + n, true);
+	reached = each_chunk(frames, first, first + n, TAKE);
 	if (reached != first + n && reached != first) {
-		(void)each_chunk(frames, first, reached, false);
+		(void)each_chunk(frames, first, reached, PUT);
 		(void)loami_fetch_add(&frames->moves, 1);
 	}
 	(void)loami_fetch_sub(&frames->in_flight, 1);

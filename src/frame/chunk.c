@@ -264,6 +264,28 @@ uint64_t loami_chunk_next(const struct loami_frame_chunk *chunk, uint64_t offset
 	return offset < end ? offset : end;
 }
 
+/* Word @w of block b: some frames leave, or come back from use. */
+static void used_leave(struct loam_frames *frames, const struct loami_frame_chunk *chunk, uint64_t b, uint64_t w,
+		       uint64_t mask)
+{
+	unsigned int n = chunk->used ? loami_popcount64(chunk->used[b][w] & mask) : 0;
+
+	if (n != 0)
+		(void)loami_fetch_sub_relaxed(&frames->unreported, n);
+}
+static void used_return(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t b, uint64_t w,
+			uint64_t mask, bool clean)
+{
+	if (!chunk->used)
+		return;
+	if (clean) {
+		loami_store_relaxed(&chunk->used[b][w], chunk->used[b][w] & ~mask);
+		return;
+	}
+	loami_store_relaxed(&chunk->used[b][w], chunk->used[b][w] | mask);
+	(void)loami_fetch_add_relaxed(&frames->unreported, loami_popcount64(mask));
+}
+
 void loami_chunk_take(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n)
 {
 	struct loami_frame_domain *domain = &frames->domains[chunk->domain];
@@ -275,8 +297,10 @@ void loami_chunk_take(struct loam_frames *frames, struct loami_frame_chunk *chun
 		uint64_t to = end - b * LOAM_BLOCK_FRAMES < LOAM_BLOCK_FRAMES ? end - b * LOAM_BLOCK_FRAMES
 									      : LOAM_BLOCK_FRAMES;
 
-		for (uint64_t w = from / 64; w * 64 < to; w++)
+		for (uint64_t w = from / 64; w * 64 < to; w++) {
+			used_leave(frames, chunk, b, w, word_mask(w, from, to));
 			chunk->rows[b][w] &= ~word_mask(w, from, to);
+		}
 		count_set(domain, chunk, b, chunk->counts[b] - (unsigned int)(to - from));
 	}
 	free_sub(domain, chunk, n);
@@ -288,7 +312,7 @@ LOAM_NORETURN static void twice_free(const struct loami_frame_chunk *chunk, uint
 		      (unsigned long long)(chunk->base + b * LOAM_BLOCK_FRAMES) << LOAM_PAGE_SHIFT);
 }
 
-void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n)
+static void put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n, bool clean)
 {
 	struct loami_frame_domain *domain = &frames->domains[chunk->domain];
 	uint64_t end = offset + n;
@@ -305,10 +329,20 @@ void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk
 			if (LOAMI_UNLIKELY((chunk->rows[b][w] & mask) != 0))
 				twice_free(chunk, b);
 			chunk->rows[b][w] |= mask;
+			used_return(frames, chunk, b, w, mask, clean);
 		}
 		count_set(domain, chunk, b, chunk->counts[b] + (unsigned int)(to - from));
 	}
 	free_add(domain, chunk, n);
+}
+
+void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n)
+{
+	put(frames, chunk, offset, n, false);
+}
+void loami_chunk_put_clean(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n)
+{
+	put(frames, chunk, offset, n, true);
 }
 
 void loami_chunk_count(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t n)
@@ -327,6 +361,7 @@ void loami_chunk_put_small(struct loam_frames *frames, struct loami_frame_chunk 
 	if (LOAMI_UNLIKELY((word & bits) != 0))
 		twice_free(chunk, b);
 	chunk->rows[b][w] = word | bits;
+	used_return(frames, chunk, b, w, bits, false);
 	/* Most often a partial block stays one, and nothing but the count changes. */
 	if (LOAMI_LIKELY(old != 0 && count != LOAM_BLOCK_FRAMES))
 		chunk->counts[b] = (uint16_t)count;
@@ -348,6 +383,7 @@ static unsigned int carve(struct loam_frames *frames, struct loami_frame_chunk *
 		for (; heads != 0 && got < n; heads &= heads - 1) {
 			unsigned int bit = loami_ctz64(heads);
 
+			used_leave(frames, chunk, b, w, run << bit);
 			row[w] &= ~(run << bit);
 			firsts[got++] = chunk->base + b * LOAM_BLOCK_FRAMES + w * 64 + bit;
 		}
@@ -401,6 +437,7 @@ static void claim_row(struct loam_frames *frames, struct loami_frame_chunk *chun
 	if (n <= most) {
 		for (unsigned int w = 0; w < ROW_WORDS; w++) {
 			claimed->row[w] = row[w];
+			used_leave(frames, chunk, b, w, row[w]);
 			row[w] = 0;
 		}
 	} else {
@@ -412,6 +449,7 @@ static void claim_row(struct loam_frames *frames, struct loami_frame_chunk *chun
 			for (; ones > most - n; ones--)
 				taken &= ~(UINT64_C(1) << loami_log2_floor(taken));
 			claimed->row[w] = taken;
+			used_leave(frames, chunk, b, w, taken);
 			row[w] &= ~taken;
 			n += ones;
 		}

@@ -73,7 +73,7 @@ enum loam_status loam_frame_release_range(struct loam_frames *frames, loam_pfn f
 			loami_slot_reset(loami_slot_of(frames, first + i), 0);
 			count_managed(frames, first + i, 1);
 		}
-		loami_frames_give(frames, first, first + npages);
+		loami_frames_give(frames, first, first + npages, false);
 	}
 	loami_store_release(&frames->outline, 0);
 	return status;
@@ -122,7 +122,7 @@ static struct addition plan_addition(const struct loam_frames *frames, loam_pfn 
 	for (loam_pfn at = start; next_outline(frames, &at, end, 0, &outline); plan.nchunks++)
 		plan.nblocks += loami_blocks_of(outline.start, outline.end);
 	plan.rows = loami_align_up(plan.nchunks * sizeof(struct loami_frame_chunk), 64);
-	plan.counts = plan.rows + plan.nblocks * ROW_WORDS * sizeof(uint64_t);
+	plan.counts = plan.rows + plan.nblocks * ROW_WORDS * sizeof(uint64_t) * (frames->report ? 2 : 1);
 	plan.slots = loami_align_up(plan.counts + plan.nblocks * sizeof(uint16_t), 64);
 	plan.nbytes = loami_align_up(plan.slots + plan.nslots * sizeof(struct loam_slot), LOAM_PAGE_SIZE);
 	return plan;
@@ -183,9 +183,7 @@ static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, l
 	for (loam_pfn at = start; next_outline(frames, &at, end, node, &outline); chunk++) {
 		uint64_t n = outline.end - outline.start;
 
-		loami_chunk_add(frames, chunk, &outline, rows, counts);
-		rows += loami_blocks_of(outline.start, outline.end);
-		counts += loami_blocks_of(outline.start, outline.end);
+		loami_chunk_add(frames, chunk, &outline, &rows, &counts);
 		if (frames->zone_end[outline.zone] == 0 || outline.start < frames->zone_start[outline.zone])
 			loami_store_relaxed(&frames->zone_start[outline.zone], outline.start);
 		if (outline.end > frames->zone_end[outline.zone])
@@ -193,7 +191,7 @@ static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, l
 		(void)loami_fetch_add_relaxed(&frames->zone_present[outline.zone], n);
 		(void)loami_fetch_add_relaxed(&frames->zone_managed[outline.zone], n);
 		(void)loami_fetch_add_relaxed(&frames->ram, n);
-		loami_frames_give(frames, outline.start, outline.end);
+		loami_frames_give(frames, outline.start, outline.end, true);
 	}
 	return LOAM_OK;
 }

@@ -9,6 +9,7 @@
  * 2 A chunk's free memory
  *   rows[b]      a bit per frame of 2 MiB block b: 1 = free in this chunk
  *   counts[b]    ones in rows[b]
+ *   used[b]      a bit per frame: it has been handed out and come back since it was last reported (report.c). Says nothing of a frame in use
  *   whole        a bit per block: counts[b] == 512
  *   partial[t]   a bit per block: 0 < counts[b] < 512 and the block's type is t
  *   Freed neighbours coalesce by the count reaching 512: there is no merge to run and no list to corrupt.
@@ -92,6 +93,7 @@ struct loami_frame_chunk {
 	loam_pfn end;
 	struct loami_frame_chunk *above; /* the next in order of address */
 	uint64_t (*rows)[ROW_WORDS];
+	uint64_t (*used)[ROW_WORDS]; /* a bit per frame: given back since it was last reported; NULL: nobody asks */
 	uint16_t *counts;
 	uint32_t nblocks;
 
@@ -368,6 +370,8 @@ loam_pfn loami_chunk_take_blocks(struct loam_frames *frames, struct loami_frame_
 bool loami_chunk_is_free(const struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 void loami_chunk_take(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 void loami_chunk_put(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
+/* Frames that hold zeros, and need not be reported. */
+void loami_chunk_put_clean(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset, uint64_t n);
 /* 2^order frames, order <= 6; the caller adds up what it put and tells loami_chunk_count(). */
 void loami_chunk_put_small(struct loam_frames *frames, struct loami_frame_chunk *chunk, uint64_t offset,
 			   unsigned int order);
@@ -391,6 +395,7 @@ enum loam_status loami_chunk_check(struct loam_frames *frames, struct loami_fram
 loam_pfn loami_blocks_take(struct loam_frames *frames, unsigned int order, const struct loami_frame_want *want);
 /* Frames back into the blocks; they are unused and nobody else's. */
 void loami_blocks_put(struct loam_frames *frames, loam_pfn first, uint64_t n);
+void loami_blocks_put_clean(struct loam_frames *frames, loam_pfn first, uint64_t n);
 /* A run of @n frames out of the blocks, not claimed. */
 loam_pfn loami_blocks_take_run(struct loam_frames *frames, uint64_t n, const struct loam_frame_where *where,
 			       const struct loami_frame_want *want);
@@ -405,6 +410,11 @@ unsigned int loami_blocks_take_many(struct loam_frames *frames, unsigned int ord
 /* Up to @most frames of one block into @claimed, which is empty. False when the blocks have none. */
 bool loami_blocks_claim(struct loam_frames *frames, const struct loami_frame_want *want, struct loami_claimed *claimed,
 			unsigned int most);
+
+/* ---- report.c --------------------------------------------------------------------------------------------------------------------------------- */
+
+/* A frame that was just taken out of the blocks holds zeros. */
+bool loami_frame_is_clean(const struct loam_frames *frames, loam_pfn pfn);
 
 /* ---- slot.c ----------------------------------------------------------------------------------------------------------------------------------- */
 

@@ -136,7 +136,7 @@ static void plan_chunks(const struct loam_frames *frames, const struct loam_memm
 struct loami_plan loami_plan_make(const struct loam_frames *frames, const struct loam_memmap *map,
 				  loam_paddr hotplug_limit)
 {
-	struct loami_plan plan = {.nnumbers = 1, .nnodes = 1, .hardened = frames->hardened};
+	struct loami_plan plan = {.nnumbers = 1, .nnodes = 1, .hardened = frames->hardened, .report = frames->report};
 	loam_pfn limit = hotplug_limit >> LOAM_PAGE_SHIFT;
 
 	plan_outline(frames, map, &plan);
@@ -181,7 +181,7 @@ struct loami_parts loami_plan_cut(const struct loami_plan *plan, unsigned int nc
 	parts.tops = cut(&parts, base, words * sizeof(uint64_t), 64);
 	parts.nobody = cut(&parts, base, sizeof(struct loam_slot), 64);
 	parts.chunks = cut(&parts, base, plan->nchunks * sizeof(struct loami_frame_chunk), LOAM_CPU_ALIGN);
-	parts.rows = cut(&parts, base, plan->nblocks * ROW_WORDS * sizeof(uint64_t), 64);
+	parts.rows = cut(&parts, base, plan->nblocks * ROW_WORDS * sizeof(uint64_t) * (plan->report ? 2 : 1), 64);
 	parts.counts = cut(&parts, base, plan->nblocks * sizeof(uint16_t), 64);
 	parts.slots = cut(&parts, base, plan->nslots * sizeof(struct loam_slot), 64);
 	return parts;

@@ -48,6 +48,7 @@ struct loami_plan {
 	unsigned int ndomains; /* room for this many */
 	unsigned int nnodes;
 	bool hardened;
+	bool report;
 };
 struct loami_plan loami_plan_make(const struct loam_frames *frames, const struct loam_memmap *map,
 				  loam_paddr hotplug_limit);
@@ -65,13 +66,14 @@ static inline uint64_t loami_top_words(uint64_t nchunks)
 	return (nchunks + 63) / 64;
 }
 
-/* setup.c, for hot-plug too: slots for one section, where frames below @free_end are free memory, and the others none; a chunk over rows and counts that are zero. */
+/* setup.c, for hot-plug too: slots for one section, where frames below @free_end are free memory, and the others none; a chunk over rows and counts that are zero, of which
+ * it takes its part. */
 void loami_slot_reset(struct loam_slot *slot, uint32_t state);
 void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots, loam_pfn free_end);
 void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk, const struct loami_outline *outline,
-		     uint64_t (*rows)[ROW_WORDS], uint16_t *counts);
-/* Frames whose slots say they are free become so: counted and put. */
-void loami_frames_give(struct loam_frames *frames, loam_pfn start, loam_pfn end);
+		     uint64_t (**rows)[ROW_WORDS], uint16_t **counts);
+/* Frames whose slots say they are free become so: counted and put. Clean: where reports are wanted, they hold zeros. */
+void loami_frames_give(struct loam_frames *frames, loam_pfn start, loam_pfn end, bool clean);
 /* The sizes that follow from how much memory is managed: magazines, watermarks. */
 void loami_frames_tune(struct loam_frames *frames);
 

@@ -77,8 +77,10 @@ enum loam_status loam_frame_alloc_range(struct loam_frames *frames, uint64_t npa
 		loami_frame_failed(frames, LOAM_ORDER_MAX + 1, npages, status);
 		return status;
 	}
-	for (uint64_t i = 0; i < npages; i++)
+	for (uint64_t i = 0; i < npages; i++) {
+		want.zeroed = want.zero && frames->report && loami_frame_is_clean(frames, *first + i);
 		loami_frame_publish(frames, loami_slot_of(frames, *first + i), *first + i, 0, &want);
+	}
 	(void)loami_fetch_add_relaxed(&frames->allocs, npages);
 	(void)loami_fetch_add_relaxed(&frames->range_out, npages);
 	return LOAM_OK;

@@ -36,6 +36,7 @@ static enum loam_status take_config(struct loam_frames *frames, const struct loa
 		frames->zones[0] = (struct loam_zone_config){.name = "normal"};
 	}
 	frames->hardened = config->hardened;
+	frames->report = config->report;
 	frames->direct_map = config->direct_map;
 	return LOAM_OK;
 }
@@ -154,9 +155,10 @@ static uint8_t domain_of(struct loam_frames *frames, unsigned int node, unsigned
 }
 
 void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk, const struct loami_outline *outline,
-		     uint64_t (*rows)[ROW_WORDS], uint16_t *counts)
+		     uint64_t (**rows)[ROW_WORDS], uint16_t **counts)
 {
 	struct loami_frame_chunk **link = &frames->lowest;
+	uint64_t nblocks = loami_blocks_of(outline->start, outline->end);
 
 	*chunk = (struct loami_frame_chunk){
 		.lock = LOAMI_LOCK_INIT(LOAMI_RANK_FRAME_CHUNK),
@@ -167,11 +169,14 @@ void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk
 		.base = loami_align_down(outline->start, LOAM_BLOCK_FRAMES),
 		.start = outline->start,
 		.end = outline->end,
-		.rows = rows,
-		.counts = counts,
-		.nblocks = (uint32_t)loami_blocks_of(outline->start, outline->end),
+		.rows = *rows,
+		.used = frames->report ? *rows + nblocks : NULL,
+		.counts = *counts,
+		.nblocks = (uint32_t)nblocks,
 		.run_order = LOAM_BLOCK_ORDER - 1,
 	};
+	*rows += frames->report ? 2 * nblocks : nblocks;
+	*counts += nblocks;
 	while (*link && (*link)->start < chunk->start)
 		link = &(*link)->above;
 	chunk->above = *link;
@@ -196,16 +201,17 @@ static void make_chunks(struct loam_frames *frames, const struct loam_memmap *ma
 	struct loami_outline outline;
 
 	while (loami_walk_chunk(&walk, &piece, &outline)) {
-		loami_chunk_add(frames, chunk++, &outline, rows, counts);
-		rows += loami_blocks_of(outline.start, outline.end);
-		counts += loami_blocks_of(outline.start, outline.end);
+		loami_chunk_add(frames, chunk++, &outline, &rows, &counts);
 	}
 }
 
-void loami_frames_give(struct loam_frames *frames, loam_pfn start, loam_pfn end)
+void loami_frames_give(struct loam_frames *frames, loam_pfn start, loam_pfn end, bool clean)
 {
 	(void)loami_fetch_add_relaxed(&frames->managed, end - start);
-	loami_blocks_put(frames, start, end - start);
+	if (clean)
+		loami_blocks_put_clean(frames, start, end - start);
+	else
+		loami_blocks_put(frames, start, end - start);
 }
 
 static void give_usable(struct loam_frames *frames, const struct loam_memmap *map)
@@ -223,7 +229,7 @@ static void give_usable(struct loam_frames *frames, const struct loam_memmap *ma
 		frames->ram += piece.end - piece.start;
 		if (piece.type == LOAM_REGION_USABLE) {
 			frames->zone_managed[zone] += piece.end - piece.start;
-			loami_frames_give(frames, piece.start, piece.end);
+			loami_frames_give(frames, piece.start, piece.end, true);
 		}
 	}
 }
@@ -322,7 +328,8 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 		return status;
 	}
 	/* All but the slots, which are written one by one. */
-	__builtin_memset(metadata, 0, (size_t)(parts.slots - (uintptr_t)metadata));
+	if (!config->zeroed)
+		__builtin_memset(metadata, 0, (size_t)(parts.slots - (uintptr_t)metadata));
 	point_at(frames, &plan, &parts);
 	make_nobody(frames, parts.nobody);
 	make_sections(frames, config->map, parts.slots);

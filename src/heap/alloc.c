@@ -233,6 +233,27 @@ void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes)
 	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, false, NULL);
 }
 
+/* Before init small_max and nregions are 0, and there are no CPUs: nothing passes the first test. */
+void *loam_heap_try_alloc(struct loam_heap *heap, size_t nbytes)
+{
+	void *object;
+
+	if (LOAMI_LIKELY(nbytes - 1 < heap->small_max) && LOAMI_LIKELY(pop(heap, loami_class_code(nbytes), &object)))
+		return object;
+	return NULL;
+}
+
+bool loam_heap_try_free(struct loam_heap *heap, void *object)
+{
+	uintptr_t granule = granule_of(heap, object);
+	uint8_t *state;
+
+	if (LOAMI_UNLIKELY(region_of(granule) >= heap->nregions))
+		return false;
+	state = state_of(heap, granule);
+	return push(heap, object, state, loami_load_relaxed(state));
+}
+
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)
 {
 	void *object;

@@ -114,12 +114,12 @@ static uint64_t look_at_magazines(struct looking *looking, const struct loam_hea
 		n += look_at_entries(looking, cache, m, cache->capacity);
 	if (depot != cache->ndepot)
 		WRONG(looking, "the depot of %s holds %u, it says %u\n", cache->name, depot, cache->ndepot);
-	for (unsigned int i = 0; i < looking->heap->ncpus; i++) {
+	for (unsigned int i = 0; i < looking->heap->cpus_end; i++) {
 		struct loami_heap_cpu *cpu = loami_heap_cpu(looking->heap, i);
 		const struct loami_stock *stock = &cpu->stock[cache->code];
 		uint32_t full = 0;
 
-		if (*loami_cpu_idle(looking->heap, cpu) != 1)
+		if (*loami_cpu_idle(looking->heap, cpu) != 1 && *loami_cpu_idle(looking->heap, cpu) != LOAMI_OFFLINE)
 			WRONG(looking, "CPU %u is busy\n", i);
 		for (const struct loami_magazine *m = stock->full; m; m = m->next, full++)
 			n += look_at_entries(looking, cache, m, cache->capacity);

@@ -123,6 +123,15 @@ static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap
 	return (struct loami_heap_cpu *)(void *)((char *)heap->cpus + (uint32_t)(cpu * (uint32_t)LOAMI_CPU_STRIDE));
 }
 
+/* The word idle of a CPU that is not online. So large that threads which are all one CPU that is never online may count it up and down at once, and lose some. */
+#define LOAMI_OFFLINE (UINT64_C(1) << 62)
+
+static inline void loami_cpu_say_online(const struct loam_heap *heap, struct loami_heap_cpu *cpu, bool online)
+{
+	cpu->inside = online ? 1 : LOAMI_OFFLINE;
+	cpu->idle = !online ? LOAMI_OFFLINE : heap->slow_only ? LOAMI_NEVER_IDLE : 1;
+}
+
 /* What must be set around everything that touches a CPU's part. */
 static inline uint64_t *loami_cpu_idle(const struct loam_heap *heap, struct loami_heap_cpu *cpu)
 {
@@ -300,7 +309,8 @@ void loami_slabs_trim(struct loam_heap_cache *cache, unsigned int keep);
 
 /* ---- magazine.c ---------------------------------------------------------------------------------------------------------------- */
 
-void loami_cpu_init(struct loam_heap *heap, unsigned int index);
+/* Make a CPU's part, which is all zero. Not online: it is served under locks. */
+void loami_cpu_init(struct loam_heap *heap, unsigned int index, bool online);
 /* What CPU @index has parked for every cache, back to slabs. That CPU runs nothing. */
 void loami_cpu_flush(struct loam_heap *heap, unsigned int index);
 /* What this CPU has parked, for each cache all of it or (@idle) what it has not needed since the last time; a magazine at a time, pinned only for each. Return: the CPU. */

@@ -129,7 +129,8 @@ void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, boo
 
 	if (nbytes > (SIZE_MAX >> 1) || align > (SIZE_MAX >> 2))
 		return loami_heap_fail(heap, LOAM_ERR_TOO_LARGE);
-	npages = (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
+	/* Nothing, but aligned to more than a page, is a page. */
+	npages = nbytes == 0 ? 1 : (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT;
 	object = idle_alloc(heap, npages, align, zero, site);
 	if (object)
 		return object;

@@ -23,12 +23,12 @@ static LOAM_NORETURN void twice(const struct loam_heap_cache *cache, const void 
 		     (unsigned long)(uintptr_t)object, cache->name);
 }
 
-void loami_cpu_init(struct loam_heap *heap, unsigned int index)
+void loami_cpu_init(struct loam_heap *heap, unsigned int index, bool online)
 {
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
-	cpu->idle = heap->slow_only ? LOAMI_NEVER_IDLE : 1;
-	cpu->inside = 1;
+	loami_cpu_say_online(heap, cpu, online);
+	cpu->held = heap->held ? heap->held + (size_t)index * LOAMI_HELD : NULL;
 	cpu->live = LOAMI_LIVE;
 	cpu->random = loam_port_random() | 1;
 	cpu->below = (struct loami_entry){NULL, &cpu->live};

@@ -50,11 +50,35 @@ static size_t fixed_size(unsigned int ncpus, bool hardened)
 	return at + LOAM_CPU_ALIGN; /* for a block that is not aligned */
 }
 
+/* The tables for memory up to a limit, which the caller gives: kinds, regions, a page of states that say NONE; each on pages of its own. */
+struct tables {
+	size_t kinds;
+	size_t regions;
+	size_t nbytes;
+};
+
+static struct tables plan_tables(loam_pfn start, loam_paddr limit)
+{
+	loam_pfn nframes = loami_align_up(limit >> LOAM_PAGE_SHIFT, LOAMI_REGION_FRAMES) - start;
+	struct tables tables = {
+		.kinds = (size_t)loami_align_up(nframes, LOAM_PAGE_SIZE),
+		.regions = (size_t)loami_align_up(nframes / LOAMI_REGION_FRAMES * sizeof(uint8_t *), LOAM_PAGE_SIZE),
+	};
+
+	/* One page more, because the block need not be aligned. */
+	tables.nbytes = tables.kinds + tables.regions + 2 * LOAM_PAGE_SIZE;
+	return tables;
+}
+
 size_t loam_heap_metadata_size(const struct loam_heap_config *config)
 {
+	size_t nbytes;
+
 	if (config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX)
 		return 0;
-	return fixed_size(config->ncpus, config->hardened);
+	nbytes = fixed_size(config->ncpus, config->hardened);
+	/* The window's start is not known yet: as if it were 0. */
+	return config->limit == 0 ? nbytes : nbytes + plan_tables(0, config->limit).nbytes;
 }
 
 static void *take_frames(struct loam_heap *heap, uint64_t nbytes)
@@ -89,9 +113,8 @@ static void lay_out(struct loam_heap *heap, void *metadata, bool hardened)
 	heap->caches = (struct loam_heap_cache **)place(&at, LOAM_HEAP_CODES * sizeof(struct loam_heap_cache *));
 	heap->sizes = (struct loam_heap_cache *)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
 	heap->cpus = (struct loami_heap_cpu *)place(&at, heap->ncpus * LOAMI_CPU_STRIDE);
-	for (unsigned int cpu = 0; cpu < heap->ncpus && hardened; cpu++)
-		loami_heap_cpu(heap, cpu)->held =
-			(struct loami_held *)place(&at, LOAMI_HELD * sizeof(struct loami_held));
+	heap->held =
+		hardened ? (struct loami_held *)place(&at, heap->ncpus * LOAMI_HELD * sizeof(struct loami_held)) : NULL;
 }
 
 static void set_up(struct loam_heap *heap, const struct loam_heap_config *config, uint64_t ram_frames)
@@ -110,58 +133,81 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 	heap->track = config->track;
 	heap->hardened = config->hardened;
 	heap->slow_only = heap->track || heap->hardened;
+	heap->cpus_later = config->cpus_later;
 	heap->secret = heap->hardened ? loam_port_random() : 0;
-	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
-		loami_cpu_init(heap, cpu);
+	heap->cpus_end = heap->cpus_later ? 1 : heap->ncpus;
+	for (unsigned int cpu = 0; cpu < heap->cpus_end; cpu++)
+		loami_cpu_init(heap, cpu, !heap->cpus_later);
 	loami_classes_init(heap, ram_frames);
 	heap->vm = config->vm;
 	heap->vm_owner = (struct loam_call_site){.file = "heap", .function = "loam_heap_alloc"};
 	heap->small_max = LOAM_HEAP_SMALL_MAX;
 }
 
-static enum loam_status make(struct loam_heap *heap, const struct loam_heap_config *config, void *metadata,
-			     size_t nbytes)
+/* Everything in frames, but for what the caller gave; false, and nothing is taken, when it is not to be had. */
+static bool take_tables(struct loam_heap *heap, uint64_t nframes, void **metadata, size_t fixed)
 {
-	struct extent window = window_of(config->frames);
-	uint64_t nframes = window.end - window.start;
-	size_t fixed = fixed_size(config->ncpus, config->hardened), kinds, regions;
+	uintptr_t direct_map =
+		(uintptr_t)loam_frame_virt(heap->frames, heap->first) - (uintptr_t)(heap->first << LOAM_PAGE_SHIFT);
+	size_t kinds = (size_t)nframes, regions = (size_t)(nframes / LOAMI_REGION_FRAMES) * sizeof(uint8_t *);
 	void *own = NULL;
-	uintptr_t direct_map;
 
-	struct loam_zone_stats zone;
-
-	if (window.managed == 0)
-		return loam_frame_read_zone_stats(config->frames, 0, &zone) == LOAM_OK ? LOAM_ERR_NO_MEMORY
-										       : LOAM_ERR_NOT_READY;
-	kinds = (size_t)nframes;
-	regions = (size_t)(nframes / LOAMI_REGION_FRAMES) * sizeof(uint8_t *);
-	heap->frames = config->frames;
-	heap->ncpus = config->ncpus;
-	heap->held_frames = 0;
-	direct_map =
-		(uintptr_t)loam_frame_virt(heap->frames, window.start) - (uintptr_t)(window.start << LOAM_PAGE_SHIFT);
-	if (!metadata)
-		metadata = own = take_frames(heap, fixed);
-	heap->kinds = metadata ? take_frames(heap, kinds) : NULL;
+	if (!*metadata)
+		*metadata = own = take_frames(heap, fixed);
+	heap->kinds = *metadata ? take_frames(heap, kinds) : NULL;
 	heap->regions = heap->kinds ? take_frames(heap, regions) : NULL;
 	heap->no_states = heap->regions ? take_frames(heap, LOAM_PAGE_SIZE) : NULL;
 	if (!heap->no_states) {
 		give_frames_back(heap, heap->regions, regions, direct_map);
 		give_frames_back(heap, heap->kinds, kinds, direct_map);
 		give_frames_back(heap, own, fixed, direct_map);
-		return LOAM_ERR_NO_METADATA;
+		return false;
 	}
-	memset(metadata, 0, own ? fixed : nbytes);
-	heap->first = window.start;
-	heap->nregions = (size_t)(nframes / LOAMI_REGION_FRAMES);
-	heap->base = direct_map + (uintptr_t)(window.start << LOAM_PAGE_SHIFT);
-	lay_out(heap, metadata, config->hardened);
+	heap->regions_max = (size_t)(nframes / LOAMI_REGION_FRAMES);
+	memset(*metadata, 0, fixed);
 	if (own)
 		mark_meta(heap, own, fixed);
 	mark_meta(heap, heap->kinds, kinds);
 	mark_meta(heap, heap->regions, regions);
 	mark_meta(heap, heap->no_states, LOAM_PAGE_SIZE);
-	set_up(heap, config, window.managed);
+	return true;
+}
+
+static void use_tables(struct loam_heap *heap, uintptr_t at, loam_paddr limit)
+{
+	struct tables tables = plan_tables(heap->first, limit);
+
+	at = (uintptr_t)loami_align_up(at, LOAM_PAGE_SIZE);
+	heap->kinds = (uint8_t *)at;
+	heap->regions = (uint8_t **)(at + tables.kinds);
+	heap->no_states = (void *)(at + tables.kinds + tables.regions);
+	heap->regions_max = tables.regions / sizeof(uint8_t *);
+}
+
+static enum loam_status make(struct loam_heap *heap, const struct loam_heap_config *config, void *metadata)
+{
+	struct extent window = window_of(config->frames);
+	size_t fixed = fixed_size(config->ncpus, config->hardened);
+	struct loam_zone_stats zone;
+
+	if (window.managed == 0)
+		return loam_frame_read_zone_stats(config->frames, 0, &zone) == LOAM_OK ? LOAM_ERR_NO_MEMORY
+										       : LOAM_ERR_NOT_READY;
+	if (config->limit != 0 && window.end > config->limit >> LOAM_PAGE_SHIFT)
+		return LOAM_ERR_OUT_OF_RANGE;
+	heap->frames = config->frames;
+	heap->ncpus = config->ncpus;
+	heap->held_frames = 0;
+	heap->first = window.start;
+	heap->base = (uintptr_t)loam_frame_virt(heap->frames, window.start);
+	if (config->limit != 0)
+		use_tables(heap, (uintptr_t)metadata + fixed, config->limit);
+	else if (!take_tables(heap, window.end - window.start, &metadata, fixed))
+		return LOAM_ERR_NO_METADATA;
+	heap->nregions = (size_t)((window.end - window.start) / LOAMI_REGION_FRAMES);
+	lay_out(heap, metadata, config->hardened);
+	/* What CPUs may park goes by the size of the machine, or by what it may become. */
+	set_up(heap, config, config->limit != 0 ? config->limit >> LOAM_PAGE_SHIFT : window.managed);
 	return LOAM_OK;
 }
 
@@ -175,12 +221,12 @@ enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_c
 		return LOAM_ERR_INVALID;
 	if (config->ncpus == 0 || config->ncpus > LOAM_CPUS_MAX)
 		return LOAM_ERR_CPU;
-	if (metadata && nbytes < fixed_size(config->ncpus, config->hardened))
+	if (metadata ? nbytes < loam_heap_metadata_size(config) : config->limit != 0)
 		return LOAM_ERR_NO_METADATA;
 	before = loami_load_acquire(&heap->state);
 	if (before > LOAMI_HEAP_BUMP || !loami_cas(&heap->state, &before, LOAMI_HEAP_MAKING))
 		return LOAM_ERR_ALREADY;
-	status = make(heap, config, metadata, nbytes);
+	status = make(heap, config, metadata);
 	if (status != LOAM_OK) {
 		heap->base = 0;
 		loami_store_release(&heap->state, before);
@@ -191,6 +237,24 @@ enum loam_status loam_heap_init(struct loam_heap *heap, const struct loam_heap_c
 		return LOAM_OK;
 	heap->shrinker = (struct loam_shrinker){.shrink = loami_heap_shrink, .name = "heap"};
 	return loam_frame_add_shrinker(heap->frames, &heap->shrinker);
+}
+
+enum loam_status loam_heap_cover(struct loam_heap *heap, loam_paddr end)
+{
+	size_t nregions;
+
+	LOAMI_TASK_ONLY();
+	if (!loami_heap_ready(heap))
+		return LOAM_ERR_NOT_READY;
+	nregions = (size_t)((loami_align_up(end >> LOAM_PAGE_SHIFT, LOAMI_REGION_FRAMES) - heap->first) /
+			    LOAMI_REGION_FRAMES);
+	if (end >> LOAM_PAGE_SHIFT < heap->first || nregions > heap->regions_max)
+		return LOAM_ERR_OUT_OF_RANGE;
+	for (size_t region = heap->nregions; region < nregions; region++)
+		loami_region_forget(heap, (uint32_t)region);
+	if (nregions > heap->nregions)
+		loami_store_release(&heap->nregions, nregions);
+	return LOAM_OK;
 }
 
 /* ---- over one block ------------------------------------------------------------------------------------------------------------------ */

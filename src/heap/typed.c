@@ -81,7 +81,7 @@ static uint64_t live_objects(struct loam_heap_cache *cache)
 	uint64_t live = cache->nslots - cache->nfree - (uint64_t)cache->ndepot * cache->capacity;
 
 	loami_unlock_irq(&cache->lock, irq);
-	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
+	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++)
 		live -= loami_cpu_cached(heap, cpu, cache);
 	return live;
 }
@@ -129,7 +129,7 @@ enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_hea
 		return LOAM_ERR_IN_USE;
 	}
 	loami_store_seq(&heap->caches[cache->code], (struct loam_heap_cache *)NULL);
-	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++) {
+	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++) {
 		wait_for_cpu(heap, cpu);
 		loami_cpu_flush_cache(cache, cpu);
 		allocs += loami_heap_cpu(heap, cpu)->allocs[cache->code];

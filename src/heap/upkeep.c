@@ -46,7 +46,7 @@ size_t loam_heap_trim(struct loam_heap *heap)
 		return 0;
 	before = held(heap);
 	here = loami_cpu_flush_here(heap, false);
-	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
+	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++)
 		if (cpu != here)
 			loami_store_relaxed(&loami_heap_cpu(heap, cpu)->drain, 1);
 	trim_slabs(heap);
@@ -65,7 +65,7 @@ size_t loam_heap_drain(struct loam_heap *heap)
 		return 0;
 	before = held(heap);
 	here = loami_cpu_flush_here(heap, false);
-	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++)
+	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++)
 		if (cpu != here)
 			loami_cpu_flush(heap, cpu);
 	trim_slabs(heap);
@@ -108,9 +108,23 @@ size_t loami_heap_shrink(struct loam_shrinker *self, size_t npages)
 
 enum loam_status loam_heap_cpu_online(struct loam_heap *heap, unsigned int cpu)
 {
+	struct loami_heap_cpu *part;
+	unsigned int end;
+
 	if (!loami_heap_ready(heap))
 		return LOAM_ERR_NOT_READY;
-	return cpu < heap->ncpus ? LOAM_OK : LOAM_ERR_CPU;
+	if (cpu >= heap->ncpus)
+		return LOAM_ERR_CPU;
+	if (!heap->cpus_later)
+		return LOAM_OK;
+	part = loami_heap_cpu(heap, cpu);
+	if (part->live == 0)
+		loami_cpu_init(heap, cpu, true);
+	loami_cpu_say_online(heap, part, true);
+	end = loami_load_acquire(&heap->cpus_end);
+	while (end <= cpu && !loami_cas(&heap->cpus_end, &end, cpu + 1))
+		;
+	return LOAM_OK;
 }
 
 enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu)
@@ -119,6 +133,13 @@ enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu)
 		return LOAM_ERR_NOT_READY;
 	if (cpu >= heap->ncpus)
 		return LOAM_ERR_CPU;
+	if (heap->cpus_later) {
+		struct loami_heap_cpu *part = loami_heap_cpu(heap, cpu);
+
+		if (part->live == 0)
+			return LOAM_OK;
+		loami_cpu_say_online(heap, part, false);
+	}
 	loami_cpu_flush(heap, cpu);
 	return LOAM_OK;
 }
@@ -140,7 +161,7 @@ static void read_cache(struct loam_heap *heap, struct loam_heap_cache *cache, st
 	};
 	*allocs = cache->shared_allocs;
 	loami_unlock_irq(&cache->lock, irq);
-	for (unsigned int cpu = 0; cpu < heap->ncpus; cpu++) {
+	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++) {
 		stats->cached += loami_cpu_cached(heap, cpu, cache);
 		*allocs += loami_load_relaxed(&loami_heap_cpu(heap, cpu)->allocs[cache->code]);
 	}
@@ -184,6 +205,14 @@ static void raise_peak(struct loam_heap *heap, uint64_t used)
 
 void loami_heap_sample_peak(struct loam_heap *heap)
 {
+	uint64_t held_now =
+		loami_load_relaxed(&heap->slab_frames) * LOAM_PAGE_SIZE + loami_load_relaxed(&heap->large_bytes);
+
+	/* No more can be used than is held. Where CPUs come and go there may be many, and a step of a thirty-second will do. */
+	if (held_now < loami_load_relaxed(&heap->peak_next))
+		return;
+	loami_store_relaxed(&heap->peak_next,
+			    heap->cpus_later ? held_now + held_now / 32 : loami_load_relaxed(&heap->peak));
 	raise_peak(heap, sum_up(heap).used + loami_load_relaxed(&heap->large_bytes));
 }
 

@@ -1,6 +1,8 @@
 /* What needs a machine of its own shape: holes, nodes, memory that is added, the metadata of large machines. */
 #include "tap.h"
 
+#include <string.h>
+
 #include <loam/frame.h>
 
 #include <frame/internal.h>
@@ -137,6 +139,75 @@ TEST(F15_memory_is_added_while_the_machine_runs)
 	pfn = loam_frame_alloc(&frames, 0, &(struct loam_frame_opts){.node = 2});
 	CHECK(pfn >= base >> LOAM_PAGE_SHIFT);
 	loam_frame_free(&frames, pfn, 0);
+	CHECK_OK(loam_frame_check(&frames));
+	host_machine_destroy(machine);
+}
+
+struct reported {
+	struct host_machine *machine;
+	uint64_t frames;
+	loam_pfn run; /* of the test, somewhere in what is reported */
+	bool seen;
+};
+
+/* A hypervisor takes the memory: it reads as zero when it is touched again. */
+static void take_report(void *context, loam_pfn first, uint64_t npages)
+{
+	struct reported *reported = context;
+
+	memset(host_ram(reported->machine, loam_frame_address(first)), 0, npages * LOAM_PAGE_SIZE);
+	reported->frames += npages;
+	reported->seen = reported->seen || (reported->run >= first && reported->run < first + npages);
+}
+
+TEST(F15_frames_that_were_in_use_are_reported_once)
+{
+	static struct loam_frames frames;
+	static const struct loam_region regions[] = {
+		{.base = 16 << 20, .nbytes = 32 << 20, .type = LOAM_REGION_USABLE},
+	};
+	struct loam_frames_config config = {.ncpus = 1, .report = true};
+	struct loam_region storage[64];
+	struct loam_memmap map;
+	struct host_machine *machine = boot(&frames, regions, 1, &config, &map, storage);
+	struct reported reported = {.machine = machine};
+	loam_pfn first, again;
+	char *memory;
+
+	CHECK_EQ(loam_frame_unreported_racy(&frames), 0);
+	CHECK_EQ(loam_frame_report(&frames, 100000, take_report, &reported), 0);
+	/* A run of 700 frames, over a block's border, some of which come back. */
+	CHECK_OK(loam_frame_alloc_range(&frames, 700, NULL, &raw, &first));
+	memory = host_ram(machine, loam_frame_address(first));
+	memset(memory, 0x5a, 700 * LOAM_PAGE_SIZE);
+	CHECK_EQ(loam_frame_unreported_racy(&frames), 0);
+	loam_frame_free_range(&frames, first, 300);
+	CHECK_EQ(loam_frame_unreported_racy(&frames), 300);
+	/* What is used again is no longer to be reported, and zeroed as ever where that is asked. */
+	CHECK_OK(loam_frame_alloc_range(&frames, 10, NULL, NULL, &again));
+	CHECK_EQ(again, first);
+	CHECK_EQ(loam_frame_unreported_racy(&frames), 290);
+	for (size_t i = 0; i < 10 * LOAM_PAGE_SIZE; i++)
+		CHECK(memory[i] == 0);
+	reported.run = first + 20;
+	CHECK_EQ(loam_frame_report(&frames, 100000, take_report, &reported), 290);
+	CHECK_EQ(reported.frames, 290);
+	CHECK(reported.seen);
+	CHECK_EQ(loam_frame_unreported_racy(&frames), 0);
+	CHECK_EQ(loam_frame_report(&frames, 100000, take_report, &reported), 0);
+	CHECK_OK(loam_frame_check(&frames));
+	/* Clean runs are not zeroed again: what a test hides there stays. */
+	memory[20 * LOAM_PAGE_SIZE] = 1;
+	CHECK_OK(loam_frame_alloc_range(&frames, 290, NULL, NULL, &again));
+	CHECK_EQ(again, first + 10);
+	CHECK_EQ(memory[20 * LOAM_PAGE_SIZE], 1);
+	loam_frame_free_range(&frames, first, 700);
+	CHECK_EQ(loam_frame_unreported_racy(&frames), 700);
+	/* In parts. */
+	reported.frames = 0;
+	while (loam_frame_report(&frames, 37, take_report, &reported) != 0)
+		;
+	CHECK_EQ(reported.frames, 700);
 	CHECK_OK(loam_frame_check(&frames));
 	host_machine_destroy(machine);
 }

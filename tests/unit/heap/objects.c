@@ -64,6 +64,12 @@ TEST(H1_alignment_is_kept_for_every_power_of_two)
 			loam_heap_free(rig.heap, object);
 		}
 	}
+	{
+		void *nothing = loam_heap_alloc_aligned(rig.heap, 0, 2 * LOAM_PAGE_SIZE);
+
+		CHECK(nothing && (uintptr_t)nothing % (2 * LOAM_PAGE_SIZE) == 0);
+		loam_heap_free(rig.heap, nothing);
+	}
 	CHECK(loam_heap_alloc_aligned(rig.heap, 64, 24) == NULL);
 	CHECK_STATUS(loam_heap_last_failure(rig.heap), LOAM_ERR_ALIGNMENT);
 	CHECK(loam_heap_alloc_aligned(rig.heap, 64, 0) == NULL);
@@ -259,5 +265,47 @@ TEST(H7_freed_memory_is_used_again_whatever_the_architecture)
 	CHECK_OK(loam_heap_check(rig.heap));
 	for (unsigned int i = 0; i < 64; i++)
 		loam_heap_free(rig.heap, held[i]);
+	heap_rig_end(&rig);
+}
+
+TEST(H2_cpus_come_and_go)
+{
+	struct heap_rig rig = heap_rig_make_with(4096, &(struct loam_heap_config){.ncpus = 1, .cpus_later = true});
+	struct loam_heap_class_stats stats;
+	void *objects[200], *one;
+
+	/* Not online: nothing at once, everything under locks. */
+	CHECK(loam_heap_try_alloc(rig.heap, 64) == NULL);
+	for (unsigned int i = 0; i < 200; i++)
+		CHECK((objects[i] = loam_heap_alloc(rig.heap, 64)) != NULL);
+	CHECK(!loam_heap_try_free(rig.heap, objects[0]));
+	CHECK_OK(loam_heap_read_class_stats(rig.heap, 3, &stats));
+	CHECK_EQ(stats.nbytes, 64);
+	CHECK_EQ(stats.live, 200);
+	CHECK_EQ(stats.cached, 0);
+	loam_heap_free(rig.heap, objects[199]);
+	CHECK_OK(loam_heap_check(rig.heap));
+	/* Online: what is freed stays at hand. */
+	CHECK_OK(loam_heap_cpu_online(rig.heap, 0));
+	loam_heap_free(rig.heap, objects[198]);
+	CHECK(loam_heap_try_free(rig.heap, objects[197]));
+	CHECK(!loam_heap_try_free(rig.heap, objects[197]));
+	CHECK(!loam_heap_try_free(rig.heap, NULL));
+	CHECK(!loam_heap_try_free(rig.heap, (char *)objects[0] + 1));
+	one = loam_heap_try_alloc(rig.heap, 64);
+	CHECK(one == objects[197]);
+	CHECK(loam_heap_try_alloc(rig.heap, LOAM_HEAP_SMALL_MAX + 1) == NULL);
+	CHECK_OK(loam_heap_check(rig.heap));
+	/* Offline again: it has nothing, and comes back. */
+	CHECK_OK(loam_heap_cpu_offline(rig.heap, 0));
+	CHECK_OK(loam_heap_read_class_stats(rig.heap, 3, &stats));
+	CHECK_EQ(stats.live, 198);
+	CHECK_EQ(stats.cached, 0);
+	CHECK(loam_heap_try_alloc(rig.heap, 64) == NULL);
+	CHECK_OK(loam_heap_cpu_online(rig.heap, 0));
+	CHECK_STATUS(loam_heap_cpu_online(rig.heap, 1), LOAM_ERR_CPU);
+	for (unsigned int i = 0; i < 198; i++)
+		loam_heap_free(rig.heap, i == 197 ? one : objects[i]);
+	CHECK_OK(loam_heap_check(rig.heap));
 	heap_rig_end(&rig);
 }

@@ -1,0 +1,294 @@
+/* ports/malloc/memory.c: address space becomes RAM for the frame layer, and goes back to the system.
+ *
+ * 1 Concepts. One range of address space is reserved, without access: the window. Its first step is the RAM that the frames are set up over; more is hot-plugged step
+ *   by step, by a shrinker, which the frame layer runs when it is short of memory: so growth is the first thing tried, and the heap's own trimming the second. Metadata lies beside
+ *   the window in mappings that cost nothing where they are not touched. Physical addresses are offsets in the window, from FIRST on: 0 is no frame.
+ * 2 Giving back. The frame layer remembers which free frames have been in use (loam_frame_report()). When they are more than the bound, a free gives all of it but half the bound back by
+ *   madvise(). Frames that were given back read as zero, so that calloc() of them touches nothing.
+ * 3 Huge pages. A process is small until shown otherwise: the window is ordinary pages up to HUGE_FROM, and each further step asks for huge ones.
+ * 4 Locks: growing, a word; whoever finds it taken waits. Held inside only.
+ */
+#include "private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define STEP (16 * MIB) /* a section of the frame layer */
+#define FIRST ((loam_paddr)STEP)
+#define WINDOW_LEAST (64 * MIB)
+#define WINDOW_MOST ((size_t)1 << 40)
+#define HUGE_FROM (64 * MIB)
+#define DIRTY_MOST (32 * MIB)
+
+struct loam_heap loam_malloc_heap __attribute__((visibility("hidden")));
+uintptr_t memory_window;
+size_t memory_window_nbytes;
+
+static struct loam_frames frames;
+static struct loam_shrinker grower;
+static uint32_t ready;   /* (atomic) 0 no, 1 being made, 2 yes, 3 it cannot be had */
+static uint32_t growing; /* (atomic) */
+static uint32_t purging; /* (atomic) */
+static size_t grown;     /* bytes */
+static size_t metadata_nbytes;
+static size_t dirty_most = DIRTY_MOST;
+static uint64_t purged, purges; /* (atomic) */
+
+/* ---- the environment ------------------------------------------------------------------------------------------------------------- */
+
+extern char **environ;
+extern void *__libc_stack_end __attribute__((weak)); /* of ld.so: where argc is */
+
+const char *memory_option(const char *name)
+{
+	size_t length = strlen(name);
+	char **at = environ;
+
+	if (getauxval(AT_SECURE) != 0)
+		return NULL;
+	/* The dynamic linker allocates before the C library has been set up. */
+	if (!at && &__libc_stack_end && __libc_stack_end) {
+		long argc = *(long *)__libc_stack_end;
+
+		at = (char **)__libc_stack_end + 1 + argc + 1;
+	}
+	for (; at && *at; at++)
+		if (strncmp(*at, name, length) == 0 && (*at)[length] == '=')
+			return *at + length + 1;
+	return NULL;
+}
+
+/* ---- growing --------------------------------------------------------------------------------------------------------------------- */
+
+static void *map(size_t nbytes, int protection, int flags)
+{
+	void *at = mmap(NULL, nbytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+/* One more step of at least @nbytes; @growing is held. */
+static size_t grow_locked(size_t nbytes)
+{
+	loam_paddr base = FIRST + grown;
+	size_t step = (grown / 8 + STEP - 1) / STEP * STEP, metadata;
+	void *at;
+
+	nbytes = (nbytes + STEP - 1) / STEP * STEP;
+	if (step < nbytes)
+		step = nbytes;
+	if (step > memory_window_nbytes - grown)
+		step = nbytes;
+	if (step == 0 || step > memory_window_nbytes - grown)
+		return 0;
+	metadata = loam_frame_add_memory_size(&frames, base, step);
+	if (metadata == 0 || mprotect((void *)(memory_window + grown), step, PROT_READ | PROT_WRITE) != 0)
+		return 0;
+	at = map(metadata, PROT_READ | PROT_WRITE, MAP_POPULATE);
+	if (!at || loam_heap_cover(HEAP, base + step) != LOAM_OK ||
+	    loam_frame_add_memory(&frames, base, step, 0, at, metadata) != LOAM_OK) {
+		if (at)
+			(void)munmap(at, metadata);
+		return 0;
+	}
+	if (grown >= HUGE_FROM)
+		(void)madvise((void *)(memory_window + grown), step, MADV_HUGEPAGE);
+	metadata_nbytes += metadata;
+	__atomic_store_n(&grown, grown + step, __ATOMIC_RELAXED);
+	return step;
+}
+
+static size_t grow(struct loam_shrinker *self, size_t npages)
+{
+	size_t got;
+
+	(void)self;
+	for (unsigned int round = 0; __atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE) != 0; round++)
+		loam_port_relax(round);
+	got = npages > memory_window_nbytes / LOAM_PAGE_SIZE ? 0 : grow_locked(npages * LOAM_PAGE_SIZE);
+	__atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
+	return got / LOAM_PAGE_SIZE;
+}
+
+/* ---- setting up -------------------------------------------------------------------------------------------------------------------- */
+
+/* Address space for the window: four times the RAM, within reason, and no more than may be had. */
+static bool reserve(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+	size_t want = WINDOW_LEAST, ram = pages > 0 ? (size_t)pages * LOAM_PAGE_SIZE : 0;
+	struct rlimit limit;
+
+	while (want < 4 * ram && want < WINDOW_MOST)
+		want *= 2;
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+		while (want > WINDOW_LEAST && want > limit.rlim_cur / 2)
+			want /= 2;
+	for (; want >= WINDOW_LEAST; want /= 2) {
+		char *at = map(want + STEP, PROT_NONE, 0);
+		size_t skew;
+
+		if (!at)
+			continue;
+		skew = (0 - (uintptr_t)at) % STEP;
+		if (skew != 0)
+			(void)munmap(at, skew);
+		(void)munmap(at + skew + want, STEP - skew);
+		memory_window = (uintptr_t)at + skew;
+		memory_window_nbytes = want;
+		return true;
+	}
+	return false;
+}
+
+static bool make_frames(void)
+{
+	struct loam_region raw = {.base = FIRST, .nbytes = STEP, .type = LOAM_REGION_USABLE}, regions[3];
+	struct loam_zone_watermarks marks = {.low = MIB / LOAM_PAGE_SIZE};
+	struct loam_memmap memmap;
+	struct loam_frames_config config = {
+		.map = &memmap,
+		.direct_map = memory_window - (uintptr_t)FIRST,
+		.ncpus = 1,
+		.hotplug_limit = FIRST + memory_window_nbytes,
+		.zeroed = true,
+		.report = true,
+	};
+	uint64_t nbytes;
+	char *at;
+
+	if (mprotect((void *)memory_window, STEP, PROT_READ | PROT_WRITE) != 0 ||
+	    loam_memmap_init(&memmap, &raw, 1, regions, 3, 0, NULL, NULL) != LOAM_OK)
+		return false;
+	nbytes = loam_frames_metadata_size(&config);
+	at = nbytes == 0 ? NULL : map(nbytes, PROT_READ | PROT_WRITE, 0);
+	if (!at)
+		return false;
+#ifdef MADV_POPULATE_WRITE
+	/* The slots are written now, one by one. */
+	(void)madvise(at + (nbytes - STEP / 64) / LOAM_PAGE_SIZE * LOAM_PAGE_SIZE, STEP / 64, MADV_POPULATE_WRITE);
+#endif
+	if (loam_frames_init(&frames, &config, at, nbytes) != LOAM_OK ||
+	    loam_frame_cpu_offline(&frames, 0) != LOAM_OK || loam_frame_set_watermarks(&frames, 0, &marks) != LOAM_OK)
+		return false;
+	metadata_nbytes = nbytes;
+	__atomic_store_n(&grown, STEP, __ATOMIC_RELAXED);
+	return true;
+}
+
+static bool make_heap(void)
+{
+	const char *profile = memory_option("LOAM_PROFILE");
+	struct loam_heap_config config = {
+		.frames = &frames,
+		.ncpus = PLACES,
+		.cpus_later = true,
+		.limit = FIRST + memory_window_nbytes,
+		.hardened = profile && strcmp(profile, "hardened") == 0,
+	};
+	size_t nbytes = loam_heap_metadata_size(&config);
+	void *at = map(nbytes, PROT_READ | PROT_WRITE, 0);
+
+	if (!at || loam_heap_init(HEAP, &config, at, nbytes) != LOAM_OK)
+		return false;
+	metadata_nbytes += nbytes;
+	/* The last one registered is the first one asked. */
+	grower = (struct loam_shrinker){.shrink = grow, .name = "window"};
+	return loam_frame_add_shrinker(&frames, &grower) == LOAM_OK;
+}
+
+static bool make(void)
+{
+	const char *dirty = memory_option("LOAM_DIRTY_MIB");
+
+	if (dirty)
+		dirty_most = strtoul(dirty, NULL, 10) * MIB;
+	if (!reserve() || !make_frames() || !island_setup() || !make_heap())
+		return false;
+	thread_setup();
+	return true;
+}
+
+bool memory_ready(void)
+{
+	uint32_t state = __atomic_load_n(&ready, __ATOMIC_ACQUIRE);
+
+	if (LIKELY(state == 2))
+		return true;
+	state = 0;
+	if (__atomic_compare_exchange_n(&ready, &state, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		int saved = errno;
+		/* What this thread's own signals allocate meanwhile must not wait for it. */
+		bool made;
+
+		SELF->inside = 1;
+		made = make();
+		SELF->inside = 0;
+		__atomic_store_n(&ready, made ? 2 : 3, __ATOMIC_RELEASE);
+		errno = saved;
+		return made;
+	}
+	if (SELF->inside != 0)
+		return false;
+	for (unsigned int round = 0; state == 1; round++) {
+		loam_port_relax(round);
+		state = __atomic_load_n(&ready, __ATOMIC_ACQUIRE);
+	}
+	return state == 2;
+}
+
+/* ---- giving back --------------------------------------------------------------------------------------------------------------------- */
+
+static void give_back(void *context, loam_pfn first, uint64_t npages)
+{
+	(void)context;
+	(void)madvise(loam_frame_virt(&frames, first), npages * LOAM_PAGE_SIZE, MADV_DONTNEED);
+}
+
+static size_t purge(uint64_t npages)
+{
+	uint64_t done;
+
+	/* One at a time, and nobody waits. */
+	if (npages == 0 || __atomic_exchange_n(&purging, 1, __ATOMIC_ACQUIRE) != 0)
+		return 0;
+	done = loam_frame_report(&frames, npages, give_back, NULL);
+	__atomic_store_n(&purging, 0, __ATOMIC_RELEASE);
+	(void)__atomic_fetch_add(&purged, done * LOAM_PAGE_SIZE, __ATOMIC_RELAXED);
+	(void)__atomic_fetch_add(&purges, 1, __ATOMIC_RELAXED);
+	return (size_t)done * LOAM_PAGE_SIZE;
+}
+
+void memory_upkeep(void)
+{
+	uint64_t dirty = loam_frame_unreported_racy(&frames);
+
+	if (UNLIKELY(dirty > dirty_most / LOAM_PAGE_SIZE))
+		(void)purge(dirty - dirty_most / 2 / LOAM_PAGE_SIZE);
+}
+
+size_t memory_purge(void)
+{
+	return purge(loam_frame_unreported_racy(&frames));
+}
+
+void memory_read_stats(struct memory_stats *stats)
+{
+	struct loam_frames_stats counts;
+
+	loam_frame_read_stats(&frames, &counts);
+	*stats = (struct memory_stats){
+		.window = memory_window_nbytes,
+		.grown = __atomic_load_n(&grown, __ATOMIC_RELAXED),
+		.free = (size_t)counts.free * LOAM_PAGE_SIZE,
+		.dirty = (size_t)loam_frame_unreported_racy(&frames) * LOAM_PAGE_SIZE,
+		.metadata = metadata_nbytes,
+		.purged = __atomic_load_n(&purged, __ATOMIC_RELAXED),
+		.purges = __atomic_load_n(&purges, __ATOMIC_RELAXED),
+	};
+}

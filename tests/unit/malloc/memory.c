@@ -1,0 +1,82 @@
+/* Memory goes back to the system. */
+#include <tap.h>
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PEAK_MIB = 128 };
+
+static size_t resident(void)
+{
+	unsigned long pages = 0, all = 0;
+	FILE *file = fopen("/proc/self/statm", "r");
+
+	if (file) {
+		if (fscanf(file, "%lu %lu", &all, &pages) != 2)
+			pages = 0;
+		fclose(file);
+	}
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void peak(size_t nbytes, bool trim)
+{
+	size_t n = ((size_t)PEAK_MIB << 20) / nbytes, before, high, after;
+	void **objects = malloc(n * sizeof(void *));
+
+	(void)malloc_trim(0);
+	before = resident();
+	for (size_t i = 0; i < n; i++) {
+		objects[i] = malloc(nbytes);
+		CHECK(objects[i]);
+		memset(objects[i], 1, nbytes);
+	}
+	high = resident();
+	CHECK(high >= before + n * nbytes - ((size_t)1 << 20));
+	for (size_t i = 0; i < n; i++)
+		free(objects[i]);
+	free(objects);
+	if (trim)
+		CHECK_EQ(malloc_trim(0), 1);
+	after = resident();
+	/* Without being asked, no more than the bound of 32 MiB and what caches hold. */
+	if (after > before + ((size_t)(trim ? 8 : 48) << 20))
+		tap_fail(__FILE__, __LINE__, "%zu-byte objects: %zu KiB before, %zu at the peak, %zu after", nbytes,
+			 before >> 10, high >> 10, after >> 10);
+}
+
+TEST(memory_goes_back_to_the_system_by_itself)
+{
+	peak(64, false);
+	peak(1000, false);
+	peak(20000, false);
+	peak(200000, false);
+	peak(3 << 20, false);
+	peak(32 << 20, false);
+}
+
+TEST(trim_gives_all_of_it_back)
+{
+	peak(64, true);
+	peak(100000, true);
+}
+
+TEST(calloc_of_fresh_memory_touches_none_of_it)
+{
+	static const size_t sizes[] = {1 << 20, 8 << 20, 100 << 20};
+
+	(void)malloc_trim(0);
+	for (unsigned int i = 0; i < 3; i++) {
+		size_t before = resident();
+		char *objects[8];
+
+		for (unsigned int k = 0; k < 8; k++)
+			CHECK((objects[k] = calloc(1, sizes[i])) != NULL);
+		CHECK(resident() < before + sizes[i] * 8 / 8);
+		for (unsigned int k = 0; k < 8; k++)
+			free(objects[k]);
+	}
+}
