@@ -40,7 +40,6 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
  *   void arch_pte_sync(void)                loam_port_pte_sync()
  * and the constants
  *   ARCH_NAME
- *   ARCH_TLB_BROADCAST                      arch_tlb_flush() acts on every CPU
  *   ARCH_FRAME_NEXT, ARCH_FRAME_RETURN      where a frame pointer finds the next one, and the return address: offsets in bytes */
 #include <inline.h>
 #include <layout.h>
@@ -126,7 +125,9 @@ void arch_instructions_init(void);
 
 /* ---- other CPUs --------------------------------------------------------------------------------------------------------- */
 
-/** arch_smp_start() - bring @cpu to kernel_secondary_main(@cpu) on its own stack. Return: whether it came within a second. */
+/* Nanoseconds: virtual CPUs on a busy machine may not run for seconds. */
+#define ARCH_SMP_PATIENCE UINT64_C(10000000000)
+/** arch_smp_start() - bring @cpu to kernel_secondary_main(@cpu) on its own stack. Return: whether it came within ARCH_SMP_PATIENCE. */
 bool arch_smp_start(struct cpu *cpu);
 /** arch_smp_stop() - this CPU stops, with interrupts masked, until arch_smp_start() starts it anew. */
 LOAM_NORETURN void arch_smp_stop(void);
@@ -155,8 +156,8 @@ bool arch_peek(uintptr_t address, uintptr_t *value);
 
 /* ---- address spaces ------------------------------------------------------------------------------------------------------- */
 
-/* layout.h says where things lie: ARCH_DIRECT_MAP, ARCH_IMAGE_BASE, ARCH_BOOT_MAP_NBYTES (how much physical memory the boot tables
- * map at ARCH_DIRECT_MAP). kernel.ld says what the image is made of: kernel_{text,rodata,data}_{start,end}, kernel_image_{start,end}. */
+/* layout.h says where things lie: ARCH_DIRECT_MAP and ARCH_DIRECT_MAP_NBYTES, ARCH_ARENA, ARCH_DEVICE_MAP (constant or not), ARCH_IMAGE_BASE (constant),
+ * and how much physical memory the boot tables map at ARCH_DIRECT_MAP: ARCH_BOOT_MAP_NBYTES. kernel.ld says what the image is made of: kernel_{text,rodata,data}_{start,end}, kernel_image_{start,end}. */
 
 /** arch_mmu_format() - how this CPU's page tables are written. */
 const struct loam_paging_format *arch_mmu_format(void);
@@ -166,6 +167,8 @@ unsigned int arch_mmu_largest_leaf(void);
 unsigned int arch_zones(struct loam_zone_config zones[]);
 /** arch_mmu_load() - put the kernel's tables in force on this CPU, with all the CPU can do to protect them. */
 void arch_mmu_load(loam_paddr root);
+/** arch_tlb_broadcast() - whether arch_tlb_flush() acts on every CPU. */
+bool arch_tlb_broadcast(void);
 /** arch_tlb_flush() - loam_port_tlb_flush() on this CPU. */
 void arch_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges);
 

@@ -44,7 +44,7 @@ static void print_note(void *context, const struct loam_memmap_note *note)
 }
 
 enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, size_t nraw,
-			      struct loam_region *storage, size_t capacity, const char *source)
+			      struct loam_region *storage, size_t capacity, loam_paddr limit, const char *source)
 {
 	char size[16];
 	bool any = false;
@@ -54,7 +54,7 @@ enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, 
 		print_range("", raw[i].base, raw[i].nbytes);
 		kprintf("%s\n", loam_region_type_name(raw[i].type));
 	}
-	enum loam_status status = loam_memmap_init(map, raw, nraw, storage, capacity, 0, print_note, &any);
+	enum loam_status status = loam_memmap_init(map, raw, nraw, storage, capacity, limit, print_note, &any);
 	uint64_t usable = loam_memmap_bytes(map, LOAM_REGION_USABLE);
 	if (status == LOAM_OK)
 		kprintf("   %s %zu regions; usable are %lu frames, %s\n",

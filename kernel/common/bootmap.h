@@ -6,10 +6,11 @@
 
 /**
  * bootmap_init() - loam_memmap_init(), and say what came, what was corrected and what is left.
- * @source: who the map is from.  The rest as in loam_memmap_init().
+ * @limit: of the addresses the kernel can map, 0 for none.  @source: who the map is from.  The rest as in loam_memmap_init().
  */
 LOAM_NODISCARD enum loam_status bootmap_init(struct loam_memmap *map, struct loam_region *raw, size_t nraw,
-					     struct loam_region *storage, size_t capacity, const char *source);
+					     struct loam_region *storage, size_t capacity, loam_paddr limit,
+					     const char *source);
 
 /**
  * bootmap_cut() - take [base, base + nbytes) out of the usable ones of @nraw raw entries.

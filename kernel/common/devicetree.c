@@ -61,6 +61,35 @@ unsigned int devicetree_cpus(uint32_t own, uint32_t *ids, unsigned int capacity)
 	return count;
 }
 
+/* Single letters first, then longer names, each behind an underscore. */
+static bool isa_has(const char *isa, const char *extension)
+{
+	size_t length = strlen(extension);
+
+	for (; *isa != '\0'; isa++)
+		if (*isa == '_' && strncmp(isa + 1, extension, length) == 0 &&
+		    (isa[1 + length] == '_' || isa[1 + length] == '\0'))
+			return true;
+	return false;
+}
+
+bool devicetree_cpus_have(const char *extension)
+{
+	struct fdt_node node = {0};
+	unsigned int with = 0;
+
+	while (fdt_next(&tree, &node)) {
+		const char *isa = is_cpu(&node) ? fdt_string(&tree, &node, "riscv,isa") : NULL;
+
+		if (isa == NULL && is_cpu(&node))
+			return false;
+		if (isa != NULL && !isa_has(isa, extension))
+			return false;
+		with += isa != NULL;
+	}
+	return with > 0;
+}
+
 static bool find_chosen(struct fdt_node *node)
 {
 	*node = (struct fdt_node){0};

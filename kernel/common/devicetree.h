@@ -13,6 +13,8 @@ LOAM_NODISCARD enum loam_status devicetree_map(struct loam_region *raw, size_t c
 void devicetree_reserve(arch_reserve_fn reserve);
 /** devicetree_cpus() - as arch_firmware_cpus(); @own: the running CPU's id. */
 unsigned int devicetree_cpus(uint32_t own, uint32_t *ids, unsigned int capacity);
+/** devicetree_cpus_have() - does the `riscv,isa` of every usable CPU name this extension? False where there is none. */
+bool devicetree_cpus_have(const char *extension);
 /** devicetree_command_line() - /chosen's, "" where there is none. */
 const char *devicetree_command_line(void);
 

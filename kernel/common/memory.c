@@ -89,7 +89,8 @@ static void read_map(const struct arch_firmware *firmware)
 		must(status, "firmware memory map");
 	}
 	count = make_holes(firmware->command_line, count);
-	must(bootmap_init(&map, raw, count, regions, sizeof(regions) / sizeof(regions[0]), firmware->protocol),
+	must(bootmap_init(&map, raw, count, regions, sizeof(regions) / sizeof(regions[0]), ARCH_DIRECT_MAP_NBYTES,
+			  firmware->protocol),
 	     "memory map");
 	reserve(image_address(kernel_image_start), (uint64_t)(kernel_image_end - kernel_image_start),
 		"the kernel's image", false);
@@ -121,8 +122,6 @@ static loam_paddr take_table(void *context)
 	memset(direct(table), 0, LOAM_PAGE_SIZE);
 	return table;
 }
-
-static const struct loam_table_source early_tables = {.alloc = take_table, .direct_map = ARCH_DIRECT_MAP};
 
 static struct loam_frames_config frames_config(void)
 {
@@ -223,6 +222,7 @@ static void make_tables(void)
 		.prot = LOAM_PROT_READ | LOAM_PROT_WRITE | LOAM_PROT_GLOBAL,
 		.largest_leaf = arch_mmu_largest_leaf(),
 	};
+	struct loam_table_source early_tables = {.alloc = take_table, .direct_map = ARCH_DIRECT_MAP};
 	loam_paddr start, end = 0;
 
 	must(loam_pagetable_init(&tree, arch_mmu_format(), &early_tables, LOAM_PADDR_NONE), "page tables");
@@ -260,8 +260,9 @@ static void make_stacks(void)
 static void make_layers(void *tlb_memory, size_t tlb_nbytes, void *heap_memory, size_t heap_nbytes)
 {
 	struct loam_frames_config frame = frames_config();
-	struct loam_tlb_config flush = {.ncpus = cpu_count, .broadcast = ARCH_TLB_BROADCAST};
-	struct loam_vmalloc_config area = {.ncpus = cpu_count, .frames = &frames, .tree = &tree, .tlb = &tlb};
+	struct loam_tlb_config flush = {.ncpus = cpu_count, .broadcast = arch_tlb_broadcast()};
+	struct loam_vmalloc_config area = {
+		.start = ARCH_ARENA, .ncpus = cpu_count, .frames = &frames, .tree = &tree, .tlb = &tlb};
 	struct loam_heap_config object = {.frames = &frames, .vm = &vm, .ncpus = cpu_count, .track = true};
 
 	must(loam_frames_boot(&frames, &frame, &map), "frames");
@@ -317,7 +318,7 @@ char *memory_init(const struct arch_firmware *firmware)
 	struct loam_heap_config object;
 
 	cpu_count = firmware->ncpus < LOAM_CPUS_MAX ? firmware->ncpus : LOAM_CPUS_MAX;
-	flush = (struct loam_tlb_config){.ncpus = cpu_count, .broadcast = ARCH_TLB_BROADCAST};
+	flush = (struct loam_tlb_config){.ncpus = cpu_count, .broadcast = arch_tlb_broadcast()};
 	object = (struct loam_heap_config){.frames = &frames, .vm = &vm, .ncpus = cpu_count, .track = true};
 
 	read_map(firmware);

@@ -69,7 +69,7 @@ TEST(V4_after_vfree_now_no_cpu_can_read)
 TEST(a_translation_outlives_its_entry_until_the_flush)
 {
 	struct loam_mapping mapping = {.prot = LOAM_PROT_READ | LOAM_PROT_WRITE};
-	uintptr_t va = LOAM_VMALLOC_START + LOAM_VMALLOC_NBYTES + (64 << 20);
+	uintptr_t va = ARCH_ARENA + LOAM_VMALLOC_NBYTES + (64 << 20);
 	loam_pfn pfn = loam_frame_alloc(kernel_system.frames, 0, NULL);
 	struct look look = {.address = va};
 	struct loam_tlb_range range = {.start = va, .npages = 1, .stride_shift = LOAM_PAGE_SHIFT};
@@ -208,7 +208,7 @@ TEST(V4_a_cpu_with_interrupts_masked_is_waited_for)
 
 	if (machine_cpus() < 2)
 		tap_skip("needs two CPUs");
-	if (ARCH_TLB_BROADCAST)
+	if (arch_tlb_broadcast())
 		tap_skip("this architecture's TLBs are flushed without asking their CPUs");
 	loam_tlb_read_stats(kernel_system.tlb, &before);
 	machine_run(free_meanwhile, &deaf);

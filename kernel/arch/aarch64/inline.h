@@ -11,9 +11,6 @@
 
 #define ARCH_NAME "aarch64"
 
-/* TLBI ..IS reaches the TLBs of all CPUs. */
-#define ARCH_TLB_BROADCAST true
-
 /* A frame pointer points to the next one, beside the return address. */
 #define ARCH_FRAME_NEXT 0
 #define ARCH_FRAME_RETURN 8

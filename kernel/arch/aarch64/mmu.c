@@ -93,6 +93,11 @@ static size_t invalidations(const struct loam_tlb_range *ranges, size_t nranges)
 	return sum;
 }
 
+bool arch_tlb_broadcast(void)
+{
+	return true;
+}
+
 /* The IS forms reach every CPU; the barrier waits until all have done it. */
 void arch_tlb_flush(const struct loam_tlb_range *ranges, size_t nranges)
 {

@@ -30,7 +30,7 @@ int64_t arm_psci(uint64_t function, uint64_t a, uint64_t b, uint64_t c)
 
 bool arch_smp_start(struct cpu *cpu)
 {
-	uint64_t end = arch_time() + 1000000000;
+	uint64_t end = arch_time() + ARCH_SMP_PATIENCE;
 
 	arm_secondary_root = ARM_READ("ttbr1_el1");
 	arm_secondary_stack = cpu->stack_top;

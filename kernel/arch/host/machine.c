@@ -116,7 +116,7 @@ void host_machine_start(unsigned int ncpus, uint64_t nbytes)
 {
 	size_t count = host_firmware_map(raw, ENTRIES_MAX, nbytes);
 
-	must(bootmap_init(&map, raw, count, regions, sizeof(regions) / sizeof(regions[0]), "a careless firmware"),
+	must(bootmap_init(&map, raw, count, regions, sizeof(regions) / sizeof(regions[0]), 0, "a careless firmware"),
 	     "memory map");
 	machine = host_machine_create(
 		&(struct host_config){.regions = map.regions, .nregions = map.count, .ncpus = ncpus});

@@ -1,8 +1,8 @@
-/* kernel/arch/riscv64/console.c: a 16550, polled. QEMU's virt has it at a fixed place. */
-#include "../arch.h"
+/* kernel/arch/riscv64/console.c: a 16550, polled: the device tree's first. Without a tree it is looked for where QEMU's virt has it, to say so. */
+#include "../../common/devicetree.h"
 #include "regs.h"
 
-#define UART UINT64_C(0x10000000)
+static loam_paddr uart = 0x10000000;
 
 enum {
 	DATA = 0,
@@ -19,19 +19,22 @@ enum {
 
 static volatile uint8_t *reg(unsigned int offset)
 {
-	return (volatile uint8_t *)(uintptr_t)(ARCH_DEVICE_MAP + UART + offset);
+	return (volatile uint8_t *)(uintptr_t)(ARCH_DEVICE_MAP + uart + offset);
 }
 
-/* The second is power.c's. */
 loam_paddr arch_device_page(unsigned int index)
 {
-	static const loam_paddr pages[] = {UART, 0x100000};
-
-	return index < sizeof(pages) / sizeof(pages[0]) ? pages[index] : LOAM_PADDR_NONE;
+	return index == 0 ? uart : index == 1 ? riscv_power_page() : LOAM_PADDR_NONE;
 }
 
 void arch_console_init(void)
 {
+	loam_paddr base;
+	uint64_t nbytes;
+
+	if (devicetree_device("ns16550a", 0, &base, &nbytes) && base < ARCH_BOOT_MAP_NBYTES &&
+	    base % LOAM_PAGE_SIZE == 0)
+		uart = base;
 	*reg(INTERRUPTS) = 0;
 	*reg(LINE) = LINE_8N1;
 	*reg(FIFO) = 0x07; /* on, both emptied */

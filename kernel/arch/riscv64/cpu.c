@@ -15,8 +15,3 @@ void arch_cpu_load(struct cpu *cpu)
 	__asm__ volatile("mv tp, %0" : : "r"(cpu) : "memory");
 	RISCV_WRITE("stvec", (uintptr_t)riscv_vectors);
 }
-
-const char *arch_cpu_name(void)
-{
-	return "RV64IMAC";
-}

@@ -1,17 +1,23 @@
 /* kernel/arch/riscv64/entry.S: from the SBI's entry (S-mode, paging off, a0 the CPU's id, a1 the device tree) to kernel_main in the
  * higher half.
+ *
+ * All CPUs come here, and the first one boots (docs/why/091-riscv-one-entry.md).
  */
 #include "layout.h"
 
 #define LEAF 0xef			/* valid, readable, writable, executable, global, accessed, dirty */
-#define TABLE 1
 
 	.section .text.entry, "ax"
 	.globl arch_entry
 arch_entry:
 	csrw sie, zero
 	csrci sstatus, 2
-	mv s0, a0
+	lla t0, riscv_entered
+	li t1, 1
+	amoswap.w.aqrl t1, t1, (t0)
+	beqz t1, 1f
+	j riscv_start
+1:	mv s0, a0
 	mv s1, a1
 
 	lla t0, kernel_bss_start
@@ -20,38 +26,28 @@ arch_entry:
 	addi t0, t0, 8
 	bltu t0, t1, 1b
 
-	/* One table of four 1 GiB leaves, and the same at the image's place in another. */
-	lla t0, riscv_boot_low
-	lla t1, riscv_boot_high
-	li t2, 508 * 8
-	add t2, t1, t2
-	li t3, LEAF
-	li t4, 0x10000000		/* a GiB, as entries count it: shifted by 12 and back by 10 */
-	li t5, 4
-2:	sd t3, 0(t0)
-	sd t3, 0(t2)
-	add t3, t3, t4
+	/* The root of Sv39 has leaves of 1 GiB: four of them, at 0 and at the three places of layout.h. */
+	lla t0, riscv_boot_root
+	li t1, 256 * 8
+	add t1, t0, t1			/* the direct map */
+	li t2, 448 * 8
+	add t2, t0, t2			/* device registers */
+	li t3, 508 * 8
+	add t3, t0, t3			/* the image */
+	li t4, LEAF
+	li t5, 0x10000000		/* a GiB, as entries count it: shifted by 12 and back by 10 */
+	li t6, 4
+2:	sd t4, 0(t0)
+	sd t4, 0(t1)
+	sd t4, 0(t2)
+	sd t4, 0(t3)
+	add t4, t4, t5
 	addi t0, t0, 8
+	addi t1, t1, 8
 	addi t2, t2, 8
-	addi t5, t5, -1
-	bnez t5, 2b
-
-	lla t0, riscv_boot_low
-	srli t0, t0, 2
-	ori t0, t0, TABLE
-	srli t1, t1, 2
-	ori t1, t1, TABLE
-	lla t2, riscv_boot_root
-	sd t0, 0(t2)
-	li t3, 256 * 8
-	add t3, t3, t2
-	sd t0, 0(t3)			/* ARCH_DIRECT_MAP */
-	li t3, 416 * 8
-	add t3, t3, t2
-	sd t0, 0(t3)			/* ARCH_DEVICE_MAP */
-	li t3, 511 * 8
-	add t3, t3, t2
-	sd t1, 0(t3)			/* ARCH_IMAGE_BASE */
+	addi t3, t3, 8
+	addi t6, t6, -1
+	bnez t6, 2b
 
 	call riscv_mmu_on
 	lla t0, high
@@ -72,7 +68,7 @@ high:	.dword 3b
 riscv_mmu_on:
 	lla t0, riscv_boot_root
 	srli t0, t0, 12
-	li t1, RISCV_SATP_SV48
+	li t1, RISCV_SV39
 	slli t1, t1, 60
 	or t0, t0, t1
 	sfence.vma
@@ -80,12 +76,14 @@ riscv_mmu_on:
 	sfence.vma
 	ret
 
+	.section .data
+	.balign 4
+riscv_entered: .word 0			/* not in .bss, which is cleared after it was set */
+
 	.section .bss
 	.balign 4096
 	.globl riscv_boot_root
 riscv_boot_root: .skip 4096
-riscv_boot_low:	.skip 4096
-riscv_boot_high: .skip 4096
 riscv_boot_stack: .skip ARCH_BOOT_STACK_NBYTES
 riscv_boot_stack_end:
 

@@ -8,11 +8,21 @@ static uint64_t time_hz;
 
 LOAM_NORETURN void riscv_boot(uint64_t hart, uint64_t device_tree);
 
-/* First C of all: what the SBI says. */
+/* First C of all: what the SBI says. `sv39` and `sv48` on the command line keep from what is wider; `remote-fence` flushes TLBs by the SBI. */
 void riscv_boot(uint64_t hart, uint64_t device_tree)
 {
+	const char *line;
+
 	first_hart = hart;
-	(void)devicetree_open(device_tree);
+	riscv_mmu_begin();
+	if (devicetree_open(device_tree)) {
+		line = devicetree_command_line();
+		riscv_mmu_widen(words_find(line, "sv39", 0) != NULL   ? RISCV_SV39
+				: words_find(line, "sv48", 0) != NULL ? RISCV_SV48
+								      : RISCV_SV57);
+		(void)devicetree_open(device_tree); /* the direct map may lie elsewhere now */
+		riscv_mmu_features(words_find(devicetree_command_line(), "remote-fence", 0) != NULL);
+	}
 	kernel_main();
 }
 

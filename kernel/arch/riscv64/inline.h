@@ -11,10 +11,6 @@
 
 #define ARCH_NAME "riscv64"
 
-/* SFENCE.VMA acts on the CPU it runs on. The SBI's remote fence would reach all, but interrupts idle CPUs too and spins without a pause until they
- * have answered: where virtual CPUs outnumber real ones, Loam's own IPIs are many times faster. */
-#define ARCH_TLB_BROADCAST false
-
 /* A frame pointer points past the return address, which stands above the next frame pointer. */
 #define ARCH_FRAME_NEXT ((uintptr_t)-16)
 #define ARCH_FRAME_RETURN ((uintptr_t)-8)

@@ -2,6 +2,7 @@
 #ifndef KERNEL_RISCV64_REGS_H
 #define KERNEL_RISCV64_REGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,9 +35,11 @@ _Static_assert(sizeof(struct arch_frame) == 36 * 8, "vectors.S stores 36 words")
 	}))
 #define RISCV_WRITE(name, value) __asm__ volatile("csrw " name ", %0" : : "r"((uint64_t)(value)) : "memory")
 
-/* SBI extensions: "TIME", "sPI", "HSM", "SRST". */
+/* SBI extensions: "TIME", "sPI", "RFNC", "HSM", "SRST". */
 #define SBI_TIME 0x54494d45UL
 #define SBI_IPI 0x735049UL
+#define SBI_FENCE 0x52464e43UL
+#define SBI_FENCE_VMA 1
 #define SBI_HART 0x48534dUL
 #define SBI_RESET 0x53525354UL
 
@@ -55,6 +58,12 @@ static inline int64_t riscv_sbi(uint64_t extension, uint64_t function, uint64_t 
 
 /* firmware.c: ticks of the time counter a second. */
 uint64_t riscv_time_hz(void);
+/* mmu.c: entry.S's tables are in force; then the widest mode up to @widest; then what the device tree says of the CPUs. */
+void riscv_mmu_begin(void);
+void riscv_mmu_widen(unsigned int widest);
+void riscv_mmu_features(bool remote_fence);
+/* power.c: where the device tree has the test device */
+uint64_t riscv_power_page(void);
 /* timer.c */
 void riscv_timer_again(void);
 

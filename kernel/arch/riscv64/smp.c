@@ -10,18 +10,18 @@ void *riscv_secondary_stack;
 struct cpu *riscv_secondary_cpu;
 LOAM_NORETURN void riscv_secondary(struct cpu *cpu);
 
-extern const char riscv_start[];
+extern const char arch_entry[];
 
 bool arch_smp_start(struct cpu *cpu)
 {
-	uint64_t end = arch_time() + 1000000000;
+	uint64_t end = arch_time() + ARCH_SMP_PATIENCE;
 
 	riscv_secondary_satp = RISCV_READ("satp");
 	riscv_secondary_stack = cpu->stack_top;
 	riscv_secondary_cpu = cpu;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	/* One that was stopped a moment ago may not have arrived there. */
-	while (riscv_sbi(SBI_HART, HART_START, cpu->hardware_id, (uintptr_t)riscv_start - ARCH_IMAGE_BASE, 0, 0) != 0)
+	while (riscv_sbi(SBI_HART, HART_START, cpu->hardware_id, (uintptr_t)arch_entry - ARCH_IMAGE_BASE, 0, 0) != 0)
 		if (arch_time() > end)
 			return false;
 	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && arch_time() < end)

@@ -1,4 +1,4 @@
-/* kernel/arch/riscv64/start.S: the first instructions of every CPU but the first: the SBI starts it here with paging off. */
+/* kernel/arch/riscv64/start.S: every CPU but the first, from entry.S, with paging still off. */
 #include "layout.h"
 
 	.section .text.entry, "ax"
@@ -6,6 +6,9 @@
 riscv_start:
 	csrw sie, zero
 	csrci sstatus, 2
+	lla t0, riscv_secondary_cpu
+	ld t0, 0(t0)
+	beqz t0, nobody
 	call riscv_mmu_on
 	lla t0, high
 	ld t0, 0(t0)
@@ -22,6 +25,9 @@ riscv_start:
 	mv ra, zero
 	call riscv_secondary
 	ebreak
+	/* Nobody asked for this CPU: a firmware without HSM starts them all. */
+nobody:	wfi
+	j nobody
 	.balign 8
 high:	.dword 1b
 

@@ -11,9 +11,6 @@
 
 #define ARCH_NAME "x86_64"
 
-/* INVLPG acts on the CPU it runs on. */
-#define ARCH_TLB_BROADCAST false
-
 /* A frame pointer points to the next one, beside the return address. */
 #define ARCH_FRAME_NEXT 0
 #define ARCH_FRAME_RETURN 8

@@ -33,6 +33,12 @@ void arch_mmu_load(loam_paddr root)
 	arch_tlb_flush(NULL, 0);
 }
 
+/* INVLPG acts on the CPU it runs on. */
+bool arch_tlb_broadcast(void)
+{
+	return false;
+}
+
 /* Turning global pages off forgets everything, global entries too. */
 static void flush_all(void)
 {

@@ -35,7 +35,7 @@ bool arch_smp_start(struct cpu *cpu)
 	/* The second is for CPUs that missed the first, which some did once. */
 	for (int i = 0; i < 2 && !__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE); i++) {
 		x86_apic_command(cpu->hardware_id, X86_APIC_START(X86_START_PAGE >> LOAM_PAGE_SHIFT));
-		wait_until(&cpu->online, i == 0 ? 10000000 : 1000000000);
+		wait_until(&cpu->online, i == 0 ? 10000000 : ARCH_SMP_PATIENCE);
 	}
 	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
 }
