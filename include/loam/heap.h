@@ -132,6 +132,7 @@ struct loam_heap {
 	uint64_t held_frames;          /* by init, for metadata */
 	uint64_t retired_allocs;       /* (r) of typed caches that were destroyed */
 	uint64_t retired_bytes;        /* (r) */
+	uint64_t forgotten;            /* (a) slabs, runs and typed caches that ceased to be: see whereis */
 	uint64_t suspect;              /* (a) head frame of a slab that counted more free places than it has; 0: none */
 	uint64_t secret;               /* of the canaries */
 	uint64_t sequence;             /* (a) of allocations, when tracking */
@@ -383,7 +384,8 @@ struct loam_heap_object {
 	const struct loam_call_site *freed_at;
 	uint64_t sequence; /* of the allocation, when tracking; else 0 */
 };
-/* @object, which may be NULL, is filled in for LIVE, FREE and BUMP. Takes no lock, never faults; the answer may be stale. Context: any. */
+/* @object, which may be NULL, is filled in for LIVE, FREE and BUMP. Takes no lock, never faults; the answer may be stale, or INNER
+ * where the heap gives back too fast. Context: any. */
 enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t address,
 				       struct loam_heap_object *object);
 /* Told of each live object in the direct map (those in vmalloc areas are vmalloc's to tell). @visit must not call the heap. Return: how many. Context: task, interrupt. */

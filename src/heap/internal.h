@@ -208,6 +208,12 @@ static inline uint8_t loami_heap_kind(const struct loam_heap *heap, loam_pfn pfn
 	return loami_load_acquire(&heap->kinds[pfn - heap->first]);
 }
 
+/* Something is about to be given back that whoever looks without a lock may be reading: what it reads from now on is not believed (walk.c). */
+static inline void loami_heap_forget(struct loam_heap *heap)
+{
+	(void)loami_fetch_add(&heap->forgotten, 1);
+}
+
 static inline void loami_heap_set_kind(struct loam_heap *heap, loam_pfn pfn, uint8_t kind)
 {
 	if (kind != LOAMI_KIND_FOREIGN && pfn >= loami_load_relaxed(&heap->highest))

@@ -201,6 +201,7 @@ static struct run idle_give_up_locked(struct loam_heap *heap, unsigned int i)
 	heap->idle[i] = 0;
 	loami_store_relaxed(&heap->idle_frames, heap->idle_frames - run.npages);
 	set_kinds(heap, run.first, run.npages, LOAMI_KIND_FOREIGN);
+	loami_heap_forget(heap);
 	return run;
 }
 
@@ -214,6 +215,7 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 256 ||
 	    heap->idle_frames + npages > heap->ram_frames / 64) {
 		set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
+		loami_heap_forget(heap);
 		return (struct run){first, npages};
 	}
 	i = heap->idle_next++ % LOAM_HEAP_IDLE;

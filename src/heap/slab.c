@@ -143,6 +143,7 @@ static void destroy_locked(struct loam_heap_cache *cache, loam_pfn first)
 	cache->nslots -= slab.nslots;
 	cache->nfree -= slab.nslots;
 	write_states(cache, loami_heap_state(heap, loami_heap_virt(heap, first)), slab.nslots, LOAMI_NONE);
+	loami_heap_forget(heap);
 	if (slab.records != 0)
 		loami_meta_free(heap, (void *)(uintptr_t)slab.records, record_order(slab.nslots));
 	loami_run_free(heap, first, slab.nframes);

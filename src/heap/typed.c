@@ -144,6 +144,7 @@ enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_hea
 	heap->retired_allocs += allocs;
 	heap->retired_bytes += allocs * cache->usable;
 	loami_unlock_irq(&heap->registry, irq);
+	loami_heap_forget(heap);
 	loami_piece_free(heap, cache, DESCRIPTOR_NBYTES);
 	return LOAM_OK;
 }

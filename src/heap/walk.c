@@ -1,6 +1,9 @@
 /* heap/walk.c: looking at the heap: what an address is, every live object, every invariant.
  *
- * whereis takes no lock: it believes heap->kinds first, and what it then reads is memory of the direct map whatever happens meanwhile; an answer may be stale, never a fault.
+ * whereis takes no lock: it believes heap->kinds first, and what it then reads is memory of the direct map whatever happens meanwhile. Descriptors and call sites lead
+ * on, though: they are believed only when no slab, run or cache was given back (heap->forgotten) between before and after they were read. Who gives one back counts
+ * first; whoever writes into it later has it by a lock or a claim of the frame layer, so a reader who sees that write, by an acquire load, sees the count. So an
+ * answer may be stale, never a fault.
  * walk copies a few objects at a time under their cache's lock, and calls the visitor without it.
  */
 #include "internal.h"
@@ -57,8 +60,14 @@ struct glance {
 	uint32_t nbytes;
 };
 
+/* Nothing was given back since @forgotten was read. */
+static bool still(const struct loam_heap *heap, uint64_t forgotten)
+{
+	return loami_load_acquire(&heap->forgotten) == forgotten;
+}
+
 /* False when what is there is no slab, or is just becoming or ceasing to be one. Every number is checked before it is used to find another. */
-static bool glance_at(const struct loam_heap *heap, loam_pfn pfn, struct glance *glance)
+static bool glance_at(const struct loam_heap *heap, loam_pfn pfn, uint64_t forgotten, struct glance *glance)
 {
 	const struct loami_slab *slab;
 
@@ -70,10 +79,10 @@ static bool glance_at(const struct loam_heap *heap, loam_pfn pfn, struct glance 
 	    loami_heap_kind(heap, glance->head) != LOAMI_KIND_SLAB)
 		return false;
 	slab = loami_slab_at(heap, glance->head);
-	glance->code = loami_load_relaxed(&slab->code);
-	glance->nslots = loami_load_relaxed(&slab->nslots);
-	glance->records = loami_load_relaxed(&slab->records);
-	if (glance->code < LOAMI_LIVE)
+	glance->code = loami_load_acquire(&slab->code);
+	glance->nslots = loami_load_acquire(&slab->nslots);
+	glance->records = loami_load_acquire(&slab->records);
+	if (glance->code < LOAMI_LIVE || !still(heap, forgotten))
 		return false;
 	glance->cache = loami_cache_of(heap, glance->code);
 	if (!glance->cache)
@@ -86,12 +95,13 @@ static bool glance_at(const struct loam_heap *heap, loam_pfn pfn, struct glance 
 bool loami_slab_look(const struct loam_heap *heap, uintptr_t address, struct loami_slab_view *view)
 {
 	loam_pfn pfn = loami_heap_pfn(heap, (const void *)address);
+	uint64_t forgotten = loami_load_acquire(&heap->forgotten);
 	const struct loami_record *record;
 	struct glance before, after;
 	uintptr_t base, index;
 
 	*view = (struct loami_slab_view){0};
-	if (!glance_at(heap, pfn, &before))
+	if (!glance_at(heap, pfn, forgotten, &before))
 		return false;
 	base = (uintptr_t)loami_heap_virt(heap, before.head);
 	index = (address - base) / before.nbytes;
@@ -109,12 +119,11 @@ bool loami_slab_look(const struct loam_heap *heap, uintptr_t address, struct loa
 		}
 	}
 	view->cache = before.cache;
-	return (view->start == 0 || view->state != LOAMI_NONE) && glance_at(heap, pfn, &after) &&
+	return (view->start == 0 || view->state != LOAMI_NONE) && glance_at(heap, pfn, forgotten, &after) &&
 	       after.head == before.head && after.code == before.code && after.cache == before.cache &&
 	       after.records == before.records;
 }
 
-/* Call sites lead to text, so a record must not be believed that was given back meanwhile: the slab is looked at again after it was read. */
 static enum loam_heap_place where_slab(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
 {
 	struct loami_slab_view view;
@@ -132,9 +141,9 @@ static enum loam_heap_place where_slab(const struct loam_heap *heap, uintptr_t a
 	return view.state >= LOAMI_LIVE ? LOAM_HEAP_LIVE : LOAM_HEAP_FREE;
 }
 
-/* As with slabs: what the slot says is believed only when the frame is still what it was after it was read. */
 static enum loam_heap_place where_large(const struct loam_heap *heap, loam_pfn head, struct loam_heap_object *object)
 {
+	uint64_t forgotten = loami_load_acquire(&heap->forgotten);
 	uint8_t kind = loami_heap_kind(heap, head);
 
 	if (kind == LOAMI_KIND_LARGE || kind == LOAMI_KIND_IDLE)
@@ -142,20 +151,41 @@ static enum loam_heap_place where_large(const struct loam_heap *heap, loam_pfn h
 	if (kind == LOAMI_KIND_IDLE)
 		object->freed_at = (const struct loam_call_site *)(uintptr_t)loami_load_acquire(
 			&LOAMI_TAIL(struct loami_large, loami_heap_slot(heap, head))->freed_at);
-	if (loami_heap_kind(heap, head) == kind && kind == LOAMI_KIND_LARGE)
-		return LOAM_HEAP_LIVE;
-	if (loami_heap_kind(heap, head) == kind && kind == LOAMI_KIND_IDLE)
-		return LOAM_HEAP_FREE;
+	if (still(heap, forgotten) && loami_heap_kind(heap, head) == kind) {
+		if (kind == LOAMI_KIND_LARGE)
+			return LOAM_HEAP_LIVE;
+		if (kind == LOAMI_KIND_IDLE)
+			return LOAM_HEAP_FREE;
+	}
 	*object = (struct loam_heap_object){0};
 	return LOAM_HEAP_INNER;
 }
+
+/* In the window of the heap. */
+static enum loam_heap_place where_inside(const struct loam_heap *heap, uintptr_t address,
+					 struct loam_heap_object *object)
+{
+	loam_pfn pfn = loami_heap_pfn(heap, (const void *)address);
+	uint8_t kind = loami_heap_kind(heap, pfn);
+
+	if (kind == LOAMI_KIND_FOREIGN)
+		return LOAM_HEAP_OUTSIDE;
+	if (in_slab(kind))
+		return where_slab(heap, address, object);
+	if (kind != LOAMI_KIND_LARGE && kind != LOAMI_KIND_LARGE_TAIL && kind != LOAMI_KIND_IDLE)
+		return LOAM_HEAP_INNER;
+	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
+		pfn--;
+	return where_large(heap, pfn, object);
+}
+
+/* How often whereis() looks again when something was given back meanwhile. */
+enum { ATTEMPTS = 8 };
 
 enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t address, struct loam_heap_object *object)
 {
 	const void *at = (const void *)address;
 	struct loam_heap_object ignored;
-	loam_pfn pfn;
-	uint8_t kind;
 
 	if (!object)
 		object = &ignored;
@@ -173,17 +203,13 @@ enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t a
 	}
 	if (!loami_heap_ready(heap) || !loami_heap_in_window(heap, at))
 		return LOAM_HEAP_OUTSIDE;
-	pfn = loami_heap_pfn(heap, at);
-	kind = loami_heap_kind(heap, pfn);
-	if (kind == LOAMI_KIND_FOREIGN)
-		return LOAM_HEAP_OUTSIDE;
-	if (in_slab(kind))
-		return where_slab(heap, address, object);
-	if (kind != LOAMI_KIND_LARGE && kind != LOAMI_KIND_LARGE_TAIL && kind != LOAMI_KIND_IDLE)
-		return LOAM_HEAP_INNER;
-	while (pfn > heap->first && loami_heap_kind(heap, pfn) == LOAMI_KIND_LARGE_TAIL)
-		pfn--;
-	return where_large(heap, pfn, object);
+	for (unsigned int attempt = 0;; attempt++) {
+		uint64_t forgotten = loami_load_acquire(&heap->forgotten);
+		enum loam_heap_place place = where_inside(heap, address, object);
+
+		if (still(heap, forgotten) || attempt == ATTEMPTS)
+			return place;
+	}
 }
 
 /* ---- walking -------------------------------------------------------------------------------------------------------------------------------- */

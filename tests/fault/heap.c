@@ -4,6 +4,8 @@
 #include <base/fail.h>
 #include <host.h>
 
+#include <string.h>
+
 enum { HELD = 200 };
 
 struct scene {
@@ -52,6 +54,112 @@ static void handler(void *context)
 	if (!heap_rig_filled(here, 64, 1))
 		scene->wrong++;
 	loam_heap_free(heap, here);
+}
+
+/* ---- who looks without a lock, while what it looks at is given back, written over and taken again --------------------------------- */
+
+static struct {
+	struct heap_rig rig;
+	void *object;
+	bool small; /* an object of a slab, else a large one */
+
+	uint64_t point, give_at, take_at; /* of the look; what happens there */
+	bool busy;                        /* at it: no points */
+	bool given, taken;
+	uint64_t same; /* runs in which the same place came back */
+} looked;
+
+static void *take_looked_at(void)
+{
+	return loam_heap_alloc_at(looked.rig.heap, looked.small ? 3000 : 90000, LOAM_HERE);
+}
+
+static void take_again(void)
+{
+	const void *old = looked.object;
+
+	looked.object = take_looked_at();
+	looked.taken = true;
+	looked.same += looked.object == old;
+}
+
+/* The words of a free frame's slot are nobody's. */
+static void give_back_and_write_over(void)
+{
+	struct loam_frames *frames = looked.rig.rig->frames;
+	loam_pfn first = loam_frame_containing((loam_paddr)((uintptr_t)looked.object - frames->direct_map));
+
+	loam_heap_free_at(looked.rig.heap, looked.object, LOAM_HERE);
+	(void)loam_heap_drain(looked.rig.heap);
+	looked.given = true;
+	if (loam_frame_ref_get(frames, first) == LOAM_FRAME_UNUSED) {
+		struct loam_slot *slot = loam_frame_slot(frames, first);
+
+		slot->next = 0xdead;
+		memset(slot->tail, 0xfe, sizeof(slot->tail));
+	}
+}
+
+/* What another CPU does between two loads of this one. */
+static void at_point(const volatile void *where)
+{
+	(void)where;
+	if (looked.busy)
+		return;
+	looked.busy = true;
+	looked.point++;
+	if (looked.point == looked.give_at)
+		give_back_and_write_over();
+	if (looked.point == looked.take_at)
+		take_again();
+	looked.busy = false;
+}
+
+static bool known(const struct loam_call_site *site)
+{
+	return !site || site->line > 0;
+}
+
+/* Given back at each point of the look, and taken again at each later one. */
+static void look_at_every_pair_of_points(bool small)
+{
+	struct loam_heap_object object;
+	uint64_t both = 0;
+
+	memset(&looked, 0, sizeof(looked));
+	looked.rig = heap_rig_make(2048, 1, true);
+	looked.small = small;
+	looked.object = take_looked_at();
+	do {
+		looked.take_at = ++looked.give_at;
+		do {
+			looked.take_at++;
+			looked.point = 0;
+			looked.given = looked.taken = false;
+			host_hooks.on_point = at_point;
+			(void)loam_heap_whereis(looked.rig.heap, (uintptr_t)looked.object + 5, &object);
+			host_hooks.on_point = NULL;
+			CHECK(known(object.allocated_at) && known(object.freed_at));
+			both += looked.taken;
+			if (looked.given && !looked.taken)
+				break;
+		} while (looked.taken);
+		if (looked.given)
+			take_again();
+	} while (looked.given);
+	CHECK(both > 20 && looked.same > 20);
+	loam_heap_free(looked.rig.heap, looked.object);
+	heap_rig_end(&looked.rig);
+}
+
+TEST(H6_a_look_at_a_large_object_believes_nothing_that_was_given_back)
+{
+	look_at_every_pair_of_points(false);
+}
+
+TEST(H6_a_look_at_a_small_object_believes_nothing_that_was_given_back)
+{
+	look_at_every_pair_of_points(true);
 }
 
 /* ---- interrupts at every point, nested twice -------------------------------------------------------------------------------------- */
