@@ -6,6 +6,7 @@
  *   zero        a freed object is cleared (unless its cache has a constructor), and looked at again when it is handed out: a write after free is named
  *   quarantine  objects up to 2 KiB change places with a random one of the last 256 freed on this CPU: what has just been freed is not what comes next
  *   order       a refill's objects come in random order
+ *   large       a freed run is cleared, and is handed out again only after it has gone back to the frame layer, which is when 16 others have been freed
  * 2 All of it is on the slow way round: in a hardened heap every CPU's word idle is taken for ever, as in one that tracks.
  * 3 The secret is one random word per heap; a canary is the secret turned by its address, so that one read of memory does not give another's.
  * 4 Not done: frames that keep their type for long; guard pages between slabs. Nothing in a free object is ever a pointer, in any profile.

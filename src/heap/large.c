@@ -58,7 +58,8 @@ static void *idle_alloc(struct loam_heap *heap, uint64_t npages, size_t align, b
 	unsigned long irq;
 	void *object = NULL;
 
-	if (loami_load_relaxed(&heap->idle_frames) == 0)
+	/* In a hardened heap they wait to be forgotten. */
+	if (loami_load_relaxed(&heap->idle_frames) == 0 || heap->hardened)
 		return NULL;
 	irq = loami_lock_irq(&heap->pages);
 	for (unsigned int i = 0; i < LOAM_HEAP_IDLE && !object; i++) {
@@ -264,6 +265,13 @@ bool loami_large_free(struct loam_heap *heap, void *object, const struct loam_ca
 	}
 	npages = large_of(heap, first)->npages;
 	forget_locked(heap, npages * LOAM_PAGE_SIZE);
+	if (heap->hardened) {
+		/* Claimed, so that it can be cleared without the lock. */
+		loami_heap_set_kind(heap, first, LOAMI_KIND_META);
+		loami_unlock_irq(&heap->pages, irq);
+		memset(object, 0, (size_t)npages * LOAM_PAGE_SIZE);
+		irq = loami_lock_irq(&heap->pages);
+	}
 	out = idle_keep_locked(heap, first, npages, site);
 	loami_unlock_irq(&heap->pages, irq);
 	if (out.npages != 0)
