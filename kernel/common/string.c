@@ -51,6 +51,14 @@ void *memmove(void *to, const void *from, size_t nbytes)
 	return to;
 }
 
+static inline void set_four(word *to, word pattern)
+{
+	to[0] = pattern;
+	to[1] = pattern;
+	to[2] = pattern;
+	to[3] = pattern;
+}
+
 void *memset(void *to, int value, size_t nbytes)
 {
 	unsigned char *t = to;
@@ -60,11 +68,16 @@ void *memset(void *to, int value, size_t nbytes)
 		*t++ = (unsigned char)value;
 		KEEP_LOOP();
 	}
-	for (; nbytes >= 4 * WORD; nbytes -= 4 * WORD, t += 4 * WORD) {
-		((word *)t)[0] = pattern;
-		((word *)t)[1] = pattern;
-		((word *)t)[2] = pattern;
-		((word *)t)[3] = pattern;
+	/* Pages, mostly. */
+	for (; nbytes >= 16 * WORD; nbytes -= 16 * WORD, t += 16 * WORD) {
+		set_four((word *)t, pattern);
+		set_four((word *)t + 4, pattern);
+		set_four((word *)t + 8, pattern);
+		set_four((word *)t + 12, pattern);
+		KEEP_LOOP();
+	}
+	for (; nbytes >= WORD; nbytes -= WORD, t += WORD) {
+		*(word *)t = pattern;
 		KEEP_LOOP();
 	}
 	for (; nbytes > 0; nbytes--) {

@@ -349,11 +349,88 @@ loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const 
 	return alloc_slow(frames, order, opts);
 }
 
+/* Up to @n hits in a row under one pin: alloc_hit() for order 0, less what need not be done again for each. *@stop: an odd one came, and none in its place. */
+static inline __attribute__((always_inline)) size_t alloc_many(struct loam_frames *frames,
+							       const struct loam_frame_opts *opts, unsigned int type,
+							       size_t n, loam_pfn *out, bool *stop)
+{
+	struct loam_pin pin = loam_port_pin();
+	struct loami_magazine *magazine = &frames->cpus[pin.cpu].singles[type].head;
+	const uint64_t plain = loami_kind_plain(flags_by_type[type], 0);
+	loam_pfn unusual = LOAM_PFN_NONE;
+	size_t got = 0;
+	uint32_t top;
+
+	LOAMI_ASSERT(pin.cpu < frames->ncpus);
+	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine))) {
+		loam_port_unpin(pin);
+		return 0;
+	}
+	for (top = loami_load_relaxed(&magazine->top); got < n && top > 0;) {
+		const struct loami_cell *cell = &loami_cells(magazine)[--top];
+		uint64_t *word = cell->word, name = loami_load_relaxed(&cell->name);
+		uint64_t free = loami_name_word(name), seen = free, kind;
+		struct loam_slot *slot = loami_word_slot(word);
+
+		loami_store_release(&magazine->top, top);
+		if (LOAMI_UNLIKELY(!loami_cas(word, &seen, loami_word_claimed(free)))) {
+			loami_store_release(&magazine->top, top + 1);
+			break;
+		}
+		loami_count(&magazine->popped, 1);
+		kind = loami_slot_kind(slot);
+		if (LOAMI_UNLIKELY(kind != plain)) {
+			if (kind >> 32 != 0) {
+				unusual = loami_index_pfn(frames, (uint32_t)name);
+				break;
+			}
+			loami_store_relaxed(&slot->flags, flags_by_type[type]);
+		}
+		if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->aux) != pin.cpu))
+			loami_store_relaxed(&slot->aux, pin.cpu);
+		out[got++] = loami_index_pfn(frames, (uint32_t)name);
+		loami_store_release(word, loami_word_owned(free));
+	}
+	loami_magazine_leave(magazine);
+	loam_port_unpin(pin);
+	if (LOAMI_UNLIKELY(unusual != LOAM_PFN_NONE)) {
+		out[got] = alloc_unusual(frames, unusual, 0, opts);
+		*stop = out[got] == LOAM_PFN_NONE;
+		got += !*stop;
+	}
+	return got;
+}
+
 size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out)
 {
-	size_t got = 0;
+	size_t got = 0, allowed = 0;
+	bool stop = false;
+	uint64_t word = 0;
 
-	while (got < n && (out[got] = loam_frame_alloc(frames, 0, opts)) != LOAM_PFN_NONE)
+	LOAMI_NOT_FROM_NMI();
+	while (allowed < n && !LOAMI_FAIL(LOAMI_FAIL_FRAME))
+		allowed++;
+	if (opts != NULL)
+		__builtin_memcpy(&word, opts, sizeof(word));
+	while (got < allowed && !stop) {
+		size_t many = 0;
+
+		if (LOAMI_LIKELY((word & OPTS_HIT_MASK) == OPTS_HIT_WORD && frames->cpus != NULL)) {
+			if ((word & OPTS_USER_BIT) != 0)
+				many = alloc_many(frames, opts, TYPE_MOVABLE, allowed - got, out + got, &stop);
+			else
+				many = alloc_many(frames, opts, TYPE_UNMOVABLE, allowed - got, out + got, &stop);
+		}
+		got += many;
+		if (got == allowed || stop)
+			break;
+		/* The magazine is empty, or no case for it: the slow way fills it. */
+		out[got] = alloc_slow(frames, 0, opts);
+		if (out[got] == LOAM_PFN_NONE)
+			return got;
 		got++;
+	}
+	if (LOAMI_UNLIKELY(allowed < n && got == allowed))
+		loami_frame_failed(frames, 0, 1, LOAM_ERR_NO_MEMORY);
 	return got;
 }
