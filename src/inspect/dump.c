@@ -263,6 +263,9 @@ void loam_dump_vmalloc(const struct loam_system *system)
 		    (unsigned long)s.metadata_pages);
 	loami_print("allocated %lu times, failed %lu, refused by policy %lu\n", (unsigned long)s.total_sequence,
 		    (unsigned long)s.failures, (unsigned long)s.policy_rejects);
+	if (s.refused_frees != 0)
+		loami_print("frees refused: %lu, the last of 0x%lx\n", (unsigned long)s.refused_frees,
+			    (unsigned long)s.last_refused);
 	if (s.last_failure.status != LOAM_OK)
 		loami_print("last failure: %lu bytes, %lu pages: %s\n", (unsigned long)s.last_failure.nbytes,
 			    (unsigned long)s.last_failure.npages, loam_status_name(s.last_failure.status));

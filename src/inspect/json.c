@@ -151,6 +151,8 @@ static void put_vmalloc(struct json *json, const struct loam_vmalloc_stats *v)
 	NUMBER(v, waiting_areas);
 	NUMBER(v, cached_stacks);
 	NUMBER(v, flushes);
+	NUMBER(v, refused_frees);
+	NUMBER(v, last_refused);
 	open(json, "last_failure", '{');
 	string(json, "status", loam_status_name(v->last_failure.status));
 	NUMBER(&v->last_failure, nbytes);
