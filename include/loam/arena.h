@@ -127,6 +127,10 @@ void loam_arena_write_record(const struct loam_area *area, const struct loam_are
  */
 LOAM_NODISCARD enum loam_status loam_arena_claim(struct loam_arena *arena, uintptr_t address, struct loam_area *area);
 
+/** loam_arena_claim_if() - the same, but only if the record's @flags has one of @flags in it; else LOAM_ERR_NOT_FOUND, nothing changed. */
+LOAM_NODISCARD enum loam_status loam_arena_claim_if(struct loam_arena *arena, uintptr_t address, uint32_t flags,
+						    struct loam_area *area);
+
 /** loam_arena_unclaim() - take a claim back: live again. Context: task, interrupt.  Locks: none. */
 void loam_arena_unclaim(struct loam_arena *arena, const struct loam_area *area);
 

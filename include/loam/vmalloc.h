@@ -283,10 +283,15 @@ struct loam_vmalloc_chain { /* frames by their slots' links */
 	loam_pfn last;
 	size_t npages;
 };
+struct loam_vmalloc_list { /* frames by their numbers, in frames of their own */
+	loam_pfn frames;
+	size_t npages;
+};
 struct loam_vmalloc_sealed {
 	struct loam_arena_batch areas;
+	struct loam_vmalloc_list list;   /* frames of these areas */
 	struct loam_vmalloc_chain loose; /* frames without an area */
-	loam_tlb_generation generation;
+	loam_tlb_generation generation;  /* 0: seen done */
 };
 struct loam_vm {
 	struct loam_vmalloc_config config; /* may be set statically, see init */
@@ -306,8 +311,10 @@ struct loam_vm {
 	uint32_t busy;                                          /* [A] contexts that hold a batch in hand */
 	struct loam_table_batch tables;                         /* [V] cut-off tables waiting for a flush */
 	loam_tlb_generation tables_generation;                  /* [V] */
+	loam_pfn list_stock;                                    /* [V] unused frames for lists */
+	uint32_t nlist_stock;                                   /* [V] */
+	uint64_t nlists;                                        /* [A] frames for lists, in use and not */
 	uint64_t sequence;                                      /* [A] this and the counters below */
-	uint64_t live_areas;
 	uint64_t live_pages;
 	uint64_t peak_pages;
 	uint64_t failures;

@@ -116,10 +116,13 @@ static void set_state(struct loami_span *span, unsigned int index, uint8_t state
 	loami_store_release(at, (uint8_t)((loami_load_relaxed(at) & ~LOAMI_AREA_STATE) | state));
 }
 
-enum loam_status loam_arena_claim(struct loam_arena *arena, uintptr_t address, struct loam_area *area)
+/* @flags 0: whatever the record says. Else the record that is looked at before the swap is the same one after it: sequences are never used twice. */
+static inline enum loam_status claim(struct loam_arena *arena, uintptr_t address, uint32_t flags,
+				     struct loam_area *area)
 {
 	LOAMI_NOT_FROM_NMI();
 	for (;;) {
+		uint64_t sequence = 0;
 		uint8_t state;
 		enum loam_status status = loami_area_find(arena, address, area, &state);
 
@@ -127,12 +130,29 @@ enum loam_status loam_arena_claim(struct loam_arena *arena, uintptr_t address, s
 			return status;
 		if (LOAMI_UNLIKELY(address != area->start || (state & LOAMI_AREA_STATE) != LOAMI_AREA_LIVE))
 			return LOAM_ERR_NOT_FOUND;
+		if (flags != 0) {
+			sequence = loami_load_acquire(&area->record->sequence);
+			if (LOAMI_UNLIKELY((loami_load_acquire(&area->record->flags) & flags) == 0))
+				return LOAM_ERR_NOT_FOUND;
+		}
 		if (LOAMI_UNLIKELY(!swap_claim(loami_state(area->span, area->index), state)))
 			continue;
-		if (LOAMI_LIKELY(loami_load_acquire(&((struct loami_span *)area->span)->version) == area->version))
+		if (LOAMI_LIKELY(loami_load_acquire(&((struct loami_span *)area->span)->version) == area->version &&
+				 (flags == 0 || loami_load_relaxed(&area->record->sequence) == sequence)))
 			return LOAM_OK;
 		set_state(area->span, area->index, LOAMI_AREA_LIVE);
 	}
+}
+
+enum loam_status loam_arena_claim(struct loam_arena *arena, uintptr_t address, struct loam_area *area)
+{
+	return claim(arena, address, 0, area);
+}
+
+enum loam_status loam_arena_claim_if(struct loam_arena *arena, uintptr_t address, uint32_t flags,
+				     struct loam_area *area)
+{
+	return claim(arena, address, flags, area);
 }
 
 /* The caller says it has claimed this; a state that says otherwise is a caller's mistake that would corrupt. */

@@ -13,7 +13,7 @@ enum {
 	SLAB_PAGES = 64, /* of a slab in an arena with granules of one page: it cannot afford many half-empty slabs */
 	SLAB_PAGES_MIN = 16,
 	SMALL_SLOT_MAX =
-		16, /* pages of the largest slab class there; above that a range is an extent, cut exactly: 98 % of such an arena can be used */
+		18, /* pages of the largest slab class there, which is 64 KiB with its guard; above that a range is an extent, cut exactly: 98 % of such an arena can be used */
 	CPUS_PER_FRAME = 4,
 };
 

@@ -54,7 +54,7 @@ enum loam_status loami_vm_allocate(struct loam_vm *vm, const struct loami_vm_req
 	if (status == LOAM_OK) {
 		status = loami_vm_reserve(vm, request->npages + lead, align, area);
 		if (status != LOAM_OK)
-			loami_chain_free(vm->config.frames, &chain);
+			(void)loami_chain_free(vm->config.frames, &chain);
 	}
 	if (status == LOAM_OK)
 		status = map_or_undo(vm, area, area->start + (lead << LOAM_PAGE_SHIFT), request->flags, &chain);
@@ -118,59 +118,52 @@ void *loam_vmalloc(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_
 }
 
 /* Claim and clear. */
-static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area, struct loam_vmalloc_chain *chain,
-		      uint32_t *flags)
+static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area, struct loami_vm_frames *frames)
 {
-	struct loam_area_record record;
-
-	if (!loami_vm_is_ready(vm) || !loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, area, &record))
-		return false;
-	*flags = record.flags;
-	*chain = LOAMI_CHAIN_EMPTY;
-	loami_vm_unmap(vm, area, area->start, area->npages, record.flags, chain);
-	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);
+	if (!loami_vm_is_ready(vm) || !loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, area))
+		return loami_vm_refuse(vm, address);
+	loami_vm_unmap(vm, area, area->start, area->npages, area->record->flags, frames);
 	loami_vm_uncount(vm, area->npages);
 	return true;
 }
 
 bool loam_vfree(struct loam_vm *vm, void *address)
 {
-	struct loam_vmalloc_chain chain;
+	struct loami_vm_frames frames;
 	struct loam_area area;
-	uint32_t flags;
 
 	LOAMI_NOT_FROM_NMI();
 	if (address == NULL)
 		return true;
-	if (!take_down(vm, address, &area, &chain, &flags))
-		return loami_vm_refuse(vm, address);
-	loami_vm_publish(vm, &area, &chain);
-	loami_vm_reap_some(vm);
+	if (!take_down(vm, address, &area, &frames))
+		return false;
+	loami_vm_publish(vm, &area, &frames);
+	loami_vm_reap_after(vm, area.npages);
 	return true;
 }
 
 bool loam_vfree_now(struct loam_vm *vm, void *address)
 {
 	struct loam_tlb_range range = {.start = (uintptr_t)address, .stride_shift = LOAM_PAGE_SHIFT};
-	struct loam_vmalloc_chain chain;
+	struct loami_vm_frames frames;
 	struct loam_area area;
-	uint32_t flags;
+	bool shrunk;
 
 	LOAMI_TASK_ONLY();
 	if (address == NULL)
 		return true;
-	if (!take_down(vm, address, &area, &chain, &flags))
-		return loami_vm_refuse(vm, address);
+	if (!take_down(vm, address, &area, &frames))
+		return false;
+	shrunk = (area.record->flags & LOAMI_VM_SHRUNK) != 0;
 	range.npages = area.npages;
 	(void)loami_fetch_add_relaxed(&vm->flushes, 1);
 	/* What was cut off a longer area may wait for its flush elsewhere, but its addresses are free from here on: then all of it. */
-	if (loam_tlb_wait(vm->config.tlb, loam_tlb_flush_start(vm->config.tlb, &range,
-							       (flags & LOAMI_VM_SHRUNK) != 0 ? 0 : 1)) != LOAM_OK) {
-		loami_vm_publish(vm, &area, &chain);
+	if (loam_tlb_wait(vm->config.tlb, loam_tlb_flush_start(vm->config.tlb, &range, shrunk ? 0 : 1)) != LOAM_OK) {
+		loami_vm_publish(vm, &area, &frames);
 		return true;
 	}
-	loami_chain_free(vm->config.frames, &chain);
+	loami_vm_free_frames(vm, &frames);
 	loam_arena_release(&vm->arena, &area);
-	loami_vm_reap_some(vm);
+	loami_vm_reap_after(vm, area.npages);
 	return true;
 }

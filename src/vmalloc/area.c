@@ -117,39 +117,28 @@ void loami_vm_start(struct loam_vm *vm, const struct loam_area *area, const stru
 {
 	uint64_t sequence = loami_fetch_add_relaxed(&vm->sequence, 1) + 1;
 
-	(void)loami_fetch_add_relaxed(&vm->live_areas, 1);
 	loami_vm_count(vm, loami_vm_pages(area, request->flags));
 	loami_vm_write_record(area, request, sequence);
 	loam_arena_unclaim(&vm->arena, area);
 	clear_failure(vm);
 }
 
-bool loami_vm_claim(struct loam_vm *vm, uintptr_t start, uint32_t kinds, struct loam_area *area,
-		    struct loam_area_record *record)
+bool loami_vm_claim(struct loam_vm *vm, uintptr_t start, uint32_t kinds, struct loam_area *area)
 {
-	if (loam_arena_lookup(&vm->arena, start, area, record) != LOAM_OK || area->start != start ||
-	    record->sequence == 0 || (record->flags & kinds) == 0)
-		return false;
-	if (loam_arena_claim(&vm->arena, start, area) != LOAM_OK)
-		return false;
-	/* Ours alone now. Was it another one that we looked at? Then this one was handed out since, and nobody may free it by an old address. */
-	if (loami_load_relaxed(&area->record->sequence) == record->sequence)
-		return true;
-	loam_arena_unclaim(&vm->arena, area);
-	return false;
+	return loam_arena_claim_if(&vm->arena, start, kinds, area) == LOAM_OK;
 }
 
 void loami_vm_undo(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t mapped, uint32_t flags,
 		   struct loam_vmalloc_chain *chain)
 {
-	struct loam_vmalloc_chain unmapped = LOAMI_CHAIN_EMPTY;
+	struct loami_vm_frames unmapped;
 
 	if (chain != NULL)
-		loami_chain_free(vm->config.frames, chain);
+		(void)loami_chain_free(vm->config.frames, chain);
 	if (mapped == 0) {
 		loam_arena_release(&vm->arena, area);
 		return;
 	}
 	loami_vm_unmap(vm, area, va, mapped, flags, chain != NULL ? &unmapped : NULL);
-	loami_vm_publish(vm, area, &unmapped);
+	loami_vm_publish(vm, area, chain != NULL ? &unmapped : NULL);
 }

@@ -1,73 +1,21 @@
 /* vmalloc/chain.c: frames in a row without an array.
  *
  * A frame's slot lends its link words and its tail to the owner, so the frames of an area are chained through their slots from the moment they are taken until
- * they are mapped, and again from the moment they are unmapped until every CPU has flushed. In between the page tables are the list.
- *
- *	next      the next element's first frame, or LOAM_PFN_NONE
- *	tail[0]   order of the element: a block of 512 frames, or 0
- *	tail[1]   further single frames that it stands for, 0 to 2: prev, tail[8..15]
- *
- * So one slot in three is touched where single frames are chained many at a time. A chain of one page, whatever its slot says, is its first frame: nothing need be
- * written for it.
+ * they are mapped, and again from the moment they are unmapped until every CPU has flushed. In between the page tables are the list. The next word links;
+ * the first byte of the tail says whether the element is one frame or a block of 512.
  */
 #include "vmalloc.h"
 
-static uint64_t *third(struct loam_slot *slot)
-{
-	return (uint64_t *)(void *)&slot->tail[8];
-}
-
-static struct loam_slot *push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn,
-			      unsigned int order, unsigned int more)
+void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn, unsigned int order)
 {
 	struct loam_slot *slot = loam_frame_slot(frames, pfn);
 
 	slot->next = chain->first;
 	slot->tail[0] = (uint8_t)order;
-	slot->tail[1] = (uint8_t)more;
 	if (chain->first == LOAM_PFN_NONE)
 		chain->last = pfn;
 	chain->first = pfn;
-	chain->npages += ((size_t)1 << order) + more;
-	return slot;
-}
-
-void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn, unsigned int order)
-{
-	loami_chain_settle(frames, chain);
-	(void)push(frames, chain, pfn, order, 0);
-}
-
-void loami_chain_push_run(struct loam_frames *frames, struct loam_vmalloc_chain *chain, const loam_pfn *run, size_t n)
-{
-	if (n == 1 && chain->first == LOAM_PFN_NONE) {
-		*chain = (struct loam_vmalloc_chain){run[0], run[0], 1};
-		return;
-	}
-	loami_chain_settle(frames, chain);
-	while (n > 0) {
-		unsigned int more = n < LOAMI_VM_ELEMENT ? (unsigned int)n - 1 : LOAMI_VM_ELEMENT - 1;
-		struct loam_slot *slot = push(frames, chain, run[0], 0, more);
-
-		if (more > 0)
-			slot->prev = run[1];
-		if (more > 1)
-			*third(slot) = run[2];
-		run += more + 1;
-		n -= more + 1;
-	}
-}
-
-void loami_chain_settle(struct loam_frames *frames, const struct loam_vmalloc_chain *chain)
-{
-	struct loam_slot *slot;
-
-	if (chain->npages != 1)
-		return;
-	slot = loam_frame_slot(frames, chain->first);
-	slot->next = LOAM_PFN_NONE;
-	slot->tail[0] = 0;
-	slot->tail[1] = 0;
+	chain->npages += (size_t)1 << order;
 }
 
 unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn)
@@ -75,31 +23,25 @@ unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn)
 	return loam_frame_slot(frames, pfn)->tail[0];
 }
 
-size_t loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn *run, unsigned int *order)
+loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, unsigned int *order)
 {
 	loam_pfn pfn = chain->first;
 	struct loam_slot *slot;
-	unsigned int more;
 
 	if (pfn == LOAM_PFN_NONE)
-		return 0;
-	run[0] = pfn;
-	*order = 0;
-	if (chain->npages == 1) {
-		chain->first = LOAM_PFN_NONE;
-		chain->npages = 0;
-		return 1;
-	}
+		return pfn;
 	slot = loam_frame_slot(frames, pfn);
 	*order = slot->tail[0];
-	more = slot->tail[1];
-	if (more > 0)
-		run[1] = slot->prev;
-	if (more > 1)
-		run[2] = *third(slot);
 	chain->first = slot->next;
-	chain->npages -= ((size_t)1 << *order) + more;
-	return more + 1;
+	chain->npages -= (size_t)1 << *order;
+	return pfn;
+}
+
+void loami_run_to_chain(struct loam_frames *frames, struct loami_vm_frames *of)
+{
+	for (size_t i = 0; i < of->nrun; i++)
+		loami_chain_push(frames, &of->chain, of->run[i], 0);
+	of->nrun = 0;
 }
 
 void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more)
@@ -109,8 +51,6 @@ void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *cha
 	if (chain->first == LOAM_PFN_NONE) {
 		*chain = *more;
 	} else {
-		loami_chain_settle(frames, chain);
-		loami_chain_settle(frames, more);
 		loam_frame_slot(frames, chain->last)->next = more->first;
 		chain->last = more->last;
 		chain->npages += more->npages;
@@ -118,39 +58,28 @@ void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *cha
 	*more = LOAMI_CHAIN_EMPTY;
 }
 
-void loami_bag_empty(struct loam_frames *frames, struct loami_vm_bag *bag)
+size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain)
 {
-	if (bag->n > 0)
-		loam_frame_free_batch(frames, bag->run, bag->n);
-	bag->n = 0;
-}
-
-void loami_bag_put_chain(struct loam_frames *frames, struct loami_vm_bag *bag, struct loam_vmalloc_chain *chain)
-{
+	loam_pfn run[LOAMI_VM_RUN];
 	unsigned int order;
-	size_t n;
+	size_t n = 0, npages = 0;
 
-	for (;;) {
-		if (bag->n + LOAMI_VM_ELEMENT > LOAMI_VM_RUN)
-			loami_bag_empty(frames, bag);
-		n = loami_chain_pop(frames, chain, &bag->run[bag->n], &order);
-		if (n == 0)
-			break;
-		if (order > 0)
-			loam_frame_free(frames, bag->run[bag->n], order);
-		else
-			bag->n += n;
+	for (loam_pfn pfn; (pfn = loami_chain_pop(frames, chain, &order)) != LOAM_PFN_NONE;) {
+		npages += (size_t)1 << order;
+		if (order > 0) {
+			loam_frame_free(frames, pfn, order);
+			continue;
+		}
+		run[n++] = pfn;
+		if (n == LOAMI_VM_RUN) {
+			loam_frame_free_batch(frames, run, n);
+			n = 0;
+		}
 	}
+	if (n > 0)
+		loam_frame_free_batch(frames, run, n);
 	*chain = LOAMI_CHAIN_EMPTY;
-}
-
-void loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain)
-{
-	struct loami_vm_bag bag;
-
-	bag.n = 0;
-	loami_bag_put_chain(frames, &bag, chain);
-	loami_bag_empty(frames, &bag);
+	return npages;
 }
 
 size_t loami_run_take(struct loam_vm *vm, size_t n, const struct loam_frame_opts *opts, loam_pfn *run)
@@ -200,6 +129,6 @@ enum loam_status loami_chain_take(struct loam_vm *vm, size_t npages, bool uninit
 		take_what_there_is(vm, npages, &opts, false, chain);
 	if (chain->npages == npages)
 		return LOAM_OK;
-	loami_chain_free(vm->config.frames, chain);
+	(void)loami_chain_free(vm->config.frames, chain);
 	return LOAM_ERR_NO_MEMORY;
 }

@@ -1,10 +1,11 @@
 /* vmalloc/flush.c: from freed to free: batches, flushes, and who gives back.
  *
- * 1 Protocol. claim: loam_arena_claim, one winner. clear: loam_paging_unmap. publish: the range joins the open batch of this CPU, its frames hang on its
- *   record. seal: the batch is taken from the CPU and one flush for all of it is started, with no lock held. release: when that flush is done, first the
+ * 1 Protocol. claim: loam_arena_claim, one winner. clear: loam_paging_unmap. publish: the range joins the open batch of this CPU, and its frames this CPU's list; those of long areas
+ *   hang on its record. seal: the batch is taken from the CPU and one flush for all of it is started, with no lock held. release: when that flush is done, first the
  *   frames go back, then the ranges. A batch is sealed when it is full, when it is old, and when an allocation would fail.
- * 2 Who waits? Nobody who frees. A sealed batch stands in the ring until somebody who allocates, frees or ticks finds its flush done; he gives back a bounded part
- *   of it (LOAMI_VM_REAP_...): an allocation as much as it takes, a free only what is more than one batch. Only a purge waits, and only in task context, with no lock held.
+ * 2 Who waits? Nobody who frees. A sealed batch stands in the ring until somebody who allocates, frees or ticks finds its flush done; he gives back a
+ *   bounded part of it: who allocates as much as he takes, in portions, so that frames go from one CPU's batch to its magazine and out again; who frees,
+ *   where more than one batch waits, twice as much as he adds. Only a purge waits, and only in task context, with no lock held.
  * 3 Invariants: I1 a frame or a range in a batch of generation g is given back only after loam_tlb_is_done(g), and its entries were cleared before g was
  *   started: publish precedes seal, seal precedes flush_start. I2 a batch is in exactly one place: a CPU, the ring, or the hands of one context, which
  *   @busy counts; so when nothing is open, sealed or in hand, nothing waits. I3 a CPU that stays silent delays; it never lets go of anything.
@@ -30,15 +31,19 @@ static void let_go(struct loam_vm *vm)
 	(void)loami_fetch_sub(&vm->busy, 1);
 }
 
-static void take_loose(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam_vmalloc_chain *chain)
+/* What is open on a CPU: its areas and their frames under one hold of its lock, as they were published. */
+static void seal_cpu(struct loam_vm *vm, unsigned int number, struct loam_vmalloc_sealed *sealed)
 {
+	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
 	struct loam_vmalloc_chain loose;
 	unsigned long irq = loami_lock_irq(&cpu->lock);
 
+	(void)loam_arena_seal(&vm->arena, number, &sealed->areas);
+	loami_list_seal(vm, cpu, &sealed->list);
 	loose = cpu->loose;
 	cpu->loose = LOAMI_CHAIN_EMPTY;
 	loami_unlock_irq(&cpu->lock, irq);
-	loami_chain_join(vm->config.frames, chain, &loose);
+	loami_chain_join(vm->config.frames, &sealed->loose, &loose);
 }
 
 struct ranges {
@@ -82,6 +87,7 @@ static void put_sealed(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed)
 		struct loam_vmalloc_sealed *last = &vm->sealed[n - 1];
 
 		loam_arena_join(&vm->arena, &last->areas, &sealed->areas);
+		loami_list_join(vm, &last->list, &sealed->list);
 		loami_chain_join(vm->config.frames, &last->loose, &sealed->loose);
 		if (sealed->generation > last->generation)
 			last->generation = sealed->generation;
@@ -95,13 +101,12 @@ static void put_sealed(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed)
 /* Seal what is open on CPUs [first, end) and start its flush. Return: false: nothing was open. */
 static bool seal(struct loam_vm *vm, unsigned int first, unsigned int end, loam_tlb_generation *generation)
 {
-	struct loam_vmalloc_sealed sealed = {.areas = LOAM_ARENA_BATCH_EMPTY, .loose = LOAMI_CHAIN_EMPTY};
+	struct loam_vmalloc_sealed sealed = {
+		.areas = LOAM_ARENA_BATCH_EMPTY, .list = LOAMI_LIST_EMPTY, .loose = LOAMI_CHAIN_EMPTY};
 
 	hold(vm);
-	for (unsigned int i = first; i < end; i++) {
-		(void)loam_arena_seal(&vm->arena, i, &sealed.areas);
-		take_loose(vm, loami_vm_cpu(vm, i), &sealed.loose);
-	}
+	for (unsigned int i = first; i < end; i++)
+		seal_cpu(vm, i, &sealed);
 	if (sealed.areas.nareas == 0 && sealed.loose.npages == 0) {
 		let_go(vm);
 		return false;
@@ -162,37 +167,52 @@ static void reap_tables(struct loam_vm *vm)
 /* Part of a batch whose flush is done. */
 struct part {
 	struct loam_vmalloc_chain loose;
-	struct loam_area areas[LOAMI_VM_REAP_AREAS];
+	struct loam_vmalloc_list whole;
+	size_t nrun;
 	size_t nareas;
+	loam_pfn run[LOAMI_VM_RUN];
+	struct loam_area areas[LOAMI_VM_REAP_AREAS];
 };
 
-/* What an area counts for where a portion is measured. */
+/* What an area of @npages counts for. */
 static size_t weight(size_t npages)
 {
-	return npages + LOAMI_VM_PORTION / LOAMI_VM_REAP_AREAS - 1;
+	return npages < 4 ? 4 : npages;
 }
 
-static bool take_flushed(struct loam_vm *vm, size_t most, struct part *part)
+static void take_part(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed, size_t npages, struct part *part)
+{
+	size_t taken = 0;
+
+	part->loose = sealed->loose;
+	sealed->loose = LOAMI_CHAIN_EMPTY;
+	if (npages == SIZE_MAX)
+		loami_list_join(vm, &part->whole, &sealed->list);
+	else
+		part->nrun = loami_list_take(vm, &sealed->list, npages, part->run, &part->whole);
+	while (part->nareas < LOAMI_VM_REAP_AREAS && taken < npages &&
+	       loam_arena_pop(&vm->arena, &sealed->areas, &part->areas[part->nareas]))
+		taken += weight(part->areas[part->nareas++].npages);
+}
+
+static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
 {
 	unsigned long irq = loami_lock_irq(&vm->lock);
 	bool found = false;
-	size_t taken = 0;
 
 	part->loose = LOAMI_CHAIN_EMPTY;
-	part->nareas = 0;
+	part->whole = LOAMI_LIST_EMPTY;
+	part->nrun = part->nareas = 0;
 	for (uint32_t i = 0; i < vm->nsealed && !found; i++) {
 		struct loam_vmalloc_sealed *sealed = &vm->sealed[i];
 
-		if (!loam_tlb_is_done(vm->config.tlb, sealed->generation))
+		if (sealed->generation != 0 && !loam_tlb_is_done(vm->config.tlb, sealed->generation))
 			continue;
+		sealed->generation = 0;
 		found = true;
 		hold(vm);
-		part->loose = sealed->loose;
-		sealed->loose = LOAMI_CHAIN_EMPTY;
-		while (part->nareas < LOAMI_VM_REAP_AREAS && taken < most &&
-		       loam_arena_pop(&vm->arena, &sealed->areas, &part->areas[part->nareas]))
-			taken += weight(part->areas[part->nareas++].npages);
-		if (sealed->areas.nareas > 0)
+		take_part(vm, sealed, npages, part);
+		if (sealed->areas.nareas > 0 || sealed->list.npages > 0)
 			break;
 		for (uint32_t j = i + 1; j < vm->nsealed; j++)
 			vm->sealed[j - 1] = vm->sealed[j];
@@ -202,57 +222,44 @@ static bool take_flushed(struct loam_vm *vm, size_t most, struct part *part)
 	return found;
 }
 
+/* Return: pages of frames. */
 static size_t give_back(struct loam_vm *vm, struct part *part)
 {
-	struct loam_frames *frames = vm->config.frames;
-	size_t npages = part->loose.npages;
-	struct loami_vm_bag bag;
+	size_t given = loami_chain_free(vm->config.frames, &part->loose) + part->nrun;
 
-	bag.n = 0;
-	loami_bag_put_chain(frames, &bag, &part->loose);
+	given += loami_list_free(vm, &part->whole);
+	if (part->nrun > 0)
+		loam_frame_free_batch(vm->config.frames, part->run, part->nrun);
 	for (size_t i = 0; i < part->nareas; i++) {
-		loam_pfn first = loami_load_relaxed(&part->areas[i].record->owner);
-		/* Of an area that was never wholly mapped it holds fewer: links say where it ends. */
-		struct loam_vmalloc_chain chain = {first, LOAM_PFN_NONE, part->areas[i].npages};
+		struct loam_vmalloc_chain chain = LOAMI_CHAIN_EMPTY;
 
-		if (first == LOAM_PFN_NONE)
-			continue;
-		npages += part->areas[i].npages;
-		loami_bag_put_chain(frames, &bag, &chain);
+		chain.first = loami_load_relaxed(&part->areas[i].record->owner);
+		if (chain.first != LOAM_PFN_NONE)
+			given += loami_chain_free(vm->config.frames, &chain);
 	}
-	loami_bag_empty(frames, &bag);
 	loam_arena_release_popped(&vm->arena, part->areas, part->nareas);
-	let_go(vm);
-	return npages;
+	return given;
 }
 
-size_t loami_vm_reap(struct loam_vm *vm, bool all)
+size_t loami_vm_reap(struct loam_vm *vm, size_t npages)
 {
 	struct part part;
 	size_t given = 0;
 
 	reap_tables(vm);
-	while (loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, all ? SIZE_MAX : LOAMI_VM_REAP_PAGES, &part)) {
+	while (loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, npages, &part)) {
 		given += give_back(vm, &part);
-		if (!all)
+		let_go(vm);
+		if (npages != SIZE_MAX)
 			break;
 	}
 	return given;
 }
 
-void loami_vm_reap_some(struct loam_vm *vm)
-{
-	if (LOAMI_LIKELY(loami_load_relaxed(&vm->nsealed) <= 1))
-		return;
-	if (loam_port_context() == LOAM_CONTEXT_TASK)
-		(void)loami_vm_reap(vm, false);
-}
-
-/* Measured on the CPU that happens to run: an update lost to an interrupt or a migration only delays. */
+/* The owed of the CPU that happens to run: an update lost to an interrupt or a migration only delays. An area costs as much as some pages. */
 void loami_vm_repay(struct loam_vm *vm, size_t npages)
 {
 	struct loami_vm_cpu *cpu;
-	struct part part;
 	size_t owed;
 
 	if (loami_load_relaxed(&vm->nsealed) == 0)
@@ -262,42 +269,62 @@ void loami_vm_repay(struct loam_vm *vm, size_t npages)
 	if (owed > LOAMI_VM_REAP_PAGES)
 		owed = LOAMI_VM_REAP_PAGES;
 	loami_store_relaxed(&cpu->owed, owed < LOAMI_VM_PORTION ? (uint32_t)owed : 0);
-	if (owed >= LOAMI_VM_PORTION && take_flushed(vm, owed, &part))
-		(void)give_back(vm, &part);
+	if (owed >= LOAMI_VM_PORTION)
+		(void)loami_vm_reap(vm, owed);
+}
+
+void loami_vm_reap_after(struct loam_vm *vm, size_t npages)
+{
+	if (loami_load_relaxed(&vm->nsealed) > 1 && loam_port_context() == LOAM_CONTEXT_TASK)
+		(void)loami_vm_reap(vm, npages < LOAMI_VM_REAP_PAGES / 2 ? 2 * npages : LOAMI_VM_REAP_PAGES);
 }
 
 /* ---- publishing --------------------------------------------------------------------------------------------------------------------------------------- */
 
-void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loam_vmalloc_chain *chain)
+/* An area has been added to an open batch: is it full, or old? */
+static void seal_full(struct loam_vm *vm, const struct loam_arena_open *open)
 {
-	struct loam_arena_open open;
+	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, open->cpu);
 	loam_tlb_generation generation;
-	bool full;
+	bool full = open->nareas >= vm->batch_areas || open->npages >= vm->batch_pages;
 
-	if (area->npages > 1)
-		loami_chain_settle(vm->config.frames, chain);
-	loami_store_release(&area->record->owner, chain->first);
-	loam_arena_publish(&vm->arena, area, &open);
-	if (open.nareas == 1)
-		loami_store_relaxed(&loami_vm_cpu(vm, open.cpu)->opened, loam_port_time());
-	full = open.nareas >= vm->batch_areas || open.npages >= vm->batch_pages;
-	if (!full && open.nareas % 8 == 0)
-		full = loam_port_time() - loami_load_relaxed(&loami_vm_cpu(vm, open.cpu)->opened) >
-		       LOAMI_VM_BATCH_AGE_NS;
+	if (open->nareas == 1)
+		loami_store_relaxed(&cpu->opened, loam_port_time());
+	else if (!full && open->nareas % 8 == 0)
+		full = loam_port_time() - loami_load_relaxed(&cpu->opened) > LOAMI_VM_BATCH_AGE_NS;
 	if (full)
-		(void)seal(vm, open.cpu, open.cpu + 1, &generation);
+		(void)seal(vm, open->cpu, open->cpu + 1, &generation);
 }
 
-void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain)
+void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loami_vm_frames *frames)
 {
-	unsigned long irq = loam_port_irq_save();
-	unsigned int number = loam_port_cpu();
-	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
+	struct loam_arena_open open;
+
+	loami_store_release(&area->record->owner, LOAM_PFN_NONE);
+	if (frames == NULL || (frames->nrun == 0 && frames->chain.first == LOAM_PFN_NONE)) {
+		loam_arena_publish(&vm->arena, area, &open);
+	} else if (frames->nrun == 0 || !loami_list_publish(vm, area, frames, &open)) {
+		loami_run_to_chain(vm->config.frames, frames);
+		loami_store_release(&area->record->owner, frames->chain.first);
+		loam_arena_publish(&vm->arena, area, &open);
+	}
+	seal_full(vm, &open);
+}
+
+void loami_vm_publish_loose(struct loam_vm *vm, struct loami_vm_frames *frames)
+{
+	unsigned long irq;
+	unsigned int number;
+	struct loami_vm_cpu *cpu;
 	loam_tlb_generation generation;
 	bool full;
 
+	loami_run_to_chain(vm->config.frames, frames);
+	irq = loam_port_irq_save();
+	number = loam_port_cpu();
+	cpu = loami_vm_cpu(vm, number);
 	loami_lock(&cpu->lock);
-	loami_chain_join(vm->config.frames, &cpu->loose, chain);
+	loami_chain_join(vm->config.frames, &cpu->loose, &frames->chain);
 	full = cpu->loose.npages >= vm->batch_pages;
 	loami_unlock(&cpu->lock);
 	loam_port_irq_restore(irq);
@@ -354,12 +381,13 @@ enum loam_status loam_vmalloc_purge(struct loam_vm *vm)
 		return LOAM_ERR_NOT_READY;
 	if (start_all(vm, &generation)) {
 		status = loam_tlb_wait(vm->config.tlb, generation);
-		(void)loami_vm_reap(vm, true);
+		(void)loami_vm_reap(vm, SIZE_MAX);
 	}
 	(void)loam_arena_trim(&vm->arena);
+	(void)loami_list_drop_stock(vm);
 	if (loam_port_context() == LOAM_CONTEXT_TASK) {
 		await_others(vm);
-		(void)loami_vm_reap(vm, true);
+		(void)loami_vm_reap(vm, SIZE_MAX);
 	}
 	return status;
 }
@@ -373,13 +401,13 @@ bool loami_vm_purge_for_memory(struct loam_vm *vm)
 		enum loam_status status = loam_tlb_wait(vm->config.tlb, generation);
 
 		(void)status; /* a silent CPU has been named on the console; what waits for it stays where it is */
-		(void)loami_vm_reap(vm, true);
+		(void)loami_vm_reap(vm, SIZE_MAX);
 	}
 	if (loami_load_acquire(&vm->busy) != 0) {
 		await_others(vm);
 		any = true;
 	}
-	return any;
+	return loami_list_drop_stock(vm) > 0 || any;
 }
 
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
@@ -392,7 +420,7 @@ size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
 		return 0;
 	for (unsigned int round = 0; round < POLL_ROUNDS && !loam_tlb_is_done(vm->config.tlb, generation); round++)
 		loam_port_relax(round);
-	return loami_vm_reap(vm, true);
+	return loami_vm_reap(vm, SIZE_MAX) + loami_list_drop_stock(vm);
 }
 
 void loam_vmalloc_tick(struct loam_vm *vm)
@@ -409,7 +437,7 @@ void loam_vmalloc_tick(struct loam_vm *vm)
 	if (loam_port_time() - opened > LOAMI_VM_BATCH_AGE_NS)
 		(void)seal(vm, number, number + 1, &generation);
 	if (loami_load_relaxed(&vm->nsealed) > 0)
-		(void)loami_vm_reap(vm, false);
+		(void)loami_vm_reap(vm, LOAMI_VM_REAP_PAGES);
 }
 
 enum loam_status loam_vmalloc_cpu_offline(struct loam_vm *vm, unsigned int cpu)

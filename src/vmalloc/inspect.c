@@ -88,7 +88,7 @@ enum loam_status loam_vmalloc_read_stats(struct loam_vm *vm, struct loam_vmalloc
 	*stats = (struct loam_vmalloc_stats){
 		.arena_start = vm->arena.start,
 		.arena_end = vm->arena.end,
-		.live_areas = loami_load_relaxed(&vm->live_areas),
+		.live_areas = arena.live_areas,
 		.live_pages = loami_load_relaxed(&vm->live_pages),
 		.free_pages = arena.free_pages,
 		.peak_pages = loami_load_relaxed(&vm->peak_pages),
@@ -97,7 +97,7 @@ enum loam_status loam_vmalloc_read_stats(struct loam_vm *vm, struct loam_vmalloc
 		.policy_rejects = loami_load_relaxed(&vm->policy_rejects),
 		.free_extents = arena.free_extents,
 		.largest_free_pages = arena.largest_free,
-		.metadata_pages = arena.metadata_pages + vm->cpu_frames.npages,
+		.metadata_pages = arena.metadata_pages + vm->cpu_frames.npages + loami_load_relaxed(&vm->nlists),
 		.free_nodes = arena.free_nodes,
 		.waiting_areas = arena.dirty_areas,
 		.flushes = loami_load_relaxed(&vm->flushes),
@@ -110,6 +110,7 @@ enum loam_status loam_vmalloc_read_stats(struct loam_vm *vm, struct loam_vmalloc
 		unsigned long irq = loami_lock_irq(&cpu->lock);
 
 		stats->cached_stacks += cpu->nstacks;
+		stats->live_areas -= cpu->nstacks; /* claimed, and nobody's */
 		loami_unlock_irq(&cpu->lock, irq);
 	}
 	return LOAM_OK;

@@ -24,14 +24,14 @@ enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loa
 		unsigned int order = 0;
 		size_t n = 0;
 
-		n = loami_chain_pop(frames, chain, run, &order);
+		run[n] = loami_chain_pop(frames, chain, &order);
 		if (order > 0) {
 			n = LOAM_BLOCK_FRAMES;
 			status = loam_paging_map(vm->config.tree, va, loam_frame_address(run[0]), n, &block_mapping);
 		} else {
 			/* Blocks come first, so only single frames follow. */
-			while (n + LOAMI_VM_ELEMENT <= LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE)
-				n += loami_chain_pop(frames, chain, &run[n], &order);
+			for (n = 1; n < LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE; n++)
+				run[n] = loami_chain_pop(frames, chain, &order);
 			status = loam_paging_map_frames(vm->config.tree, va, run, n, &loami_vm_mapping);
 		}
 		if (status != LOAM_OK) {
@@ -74,24 +74,36 @@ static void collect_leaf(void *context, uintptr_t va, loam_paddr pa, size_t npag
 }
 
 void loami_vm_unmap(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t npages, uint32_t flags,
-		    struct loam_vmalloc_chain *chain)
+		    struct loami_vm_frames *frames)
 {
-	struct collect collect = {.frames = vm->config.frames, .chain = chain, .huge = (flags & LOAMI_VM_HUGE) != 0};
-	loam_pfn run[LOAMI_VM_RUN];
+	struct collect collect = {.frames = vm->config.frames, .huge = (flags & LOAMI_VM_HUGE) != 0};
 	enum loam_status status;
 
-	if (LOAMI_LIKELY(chain != NULL && npages <= LOAMI_VM_RUN && !collect.huge)) {
-		status = loam_paging_unmap_frames(vm->config.tree, va, npages, run);
-		if (LOAMI_LIKELY(status == LOAM_OK))
-			loami_chain_push_run(vm->config.frames, chain, run, npages);
+	if (frames == NULL) {
+		status = loam_paging_unmap(vm->config.tree, va, npages, NULL, NULL);
 	} else {
-		status = loam_paging_unmap(vm->config.tree, va, npages, chain != NULL ? collect_leaf : NULL, &collect);
+		frames->nrun = 0;
+		frames->chain = LOAMI_CHAIN_EMPTY;
+		collect.chain = &frames->chain;
+		if (LOAMI_LIKELY(npages <= LOAMI_VM_RUN && !collect.huge)) {
+			status = loam_paging_unmap_frames(vm->config.tree, va, npages, frames->run);
+			frames->nrun = npages;
+		} else {
+			status = loam_paging_unmap(vm->config.tree, va, npages, collect_leaf, &collect);
+		}
 	}
 	if (LOAMI_LIKELY(status == LOAM_OK))
 		return;
 	loam_arena_unclaim(&vm->arena, area);
 	loami_corrupt("loam: vmalloc: the area at 0x%lx of %lu pages cannot be unmapped: %s", (unsigned long)va,
 		      (unsigned long)npages, loam_status_name(status));
+}
+
+void loami_vm_free_frames(struct loam_vm *vm, struct loami_vm_frames *frames)
+{
+	if (frames->nrun > 0)
+		loam_frame_free_batch(vm->config.frames, frames->run, frames->nrun);
+	(void)loami_chain_free(vm->config.frames, &frames->chain);
 }
 
 bool loami_vm_prot_is_valid(unsigned int prot)
@@ -186,8 +198,6 @@ enum loam_status loam_vmap_phys(struct loam_vm *vm, loam_paddr pa, size_t nbytes
 bool loam_vunmap(struct loam_vm *vm, void *address)
 {
 	uintptr_t start = loami_align_down((uintptr_t)address, LOAM_PAGE_SIZE);
-	struct loam_vmalloc_chain none = LOAMI_CHAIN_EMPTY;
-	struct loam_area_record record;
 	struct loam_area area;
 
 	LOAMI_NOT_FROM_NMI();
@@ -196,25 +206,22 @@ bool loam_vunmap(struct loam_vm *vm, void *address)
 	if (!loami_vm_is_ready(vm))
 		return loami_vm_refuse(vm, address);
 	if (!loami_vm_claim(vm, start,
-			    start == (uintptr_t)address ? LOAMI_VM_FRAMES | LOAMI_VM_DEVICE : LOAMI_VM_DEVICE, &area,
-			    &record))
+			    start == (uintptr_t)address ? LOAMI_VM_FRAMES | LOAMI_VM_DEVICE : LOAMI_VM_DEVICE, &area))
 		return loami_vm_refuse(vm, address);
-	if ((record.flags & LOAMI_VM_DEVICE) != 0 && record.owner != (uintptr_t)address - start) {
+	if ((area.record->flags & LOAMI_VM_DEVICE) != 0 && area.record->owner != (uintptr_t)address - start) {
 		loam_arena_unclaim(&vm->arena, &area); /* not the address it was returned with */
 		return loami_vm_refuse(vm, address);
 	}
-	loami_vm_unmap(vm, &area, area.start, area.npages, record.flags, NULL);
-	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);
+	loami_vm_unmap(vm, &area, area.start, area.npages, area.record->flags, NULL);
 	loami_vm_uncount(vm, area.npages);
-	loami_vm_publish(vm, &area, &none);
-	loami_vm_reap_some(vm);
+	loami_vm_publish(vm, &area, NULL);
+	loami_vm_reap_after(vm, area.npages);
 	return true;
 }
 
 enum loam_status loam_vmalloc_protect(struct loam_vm *vm, void *address, unsigned int prot)
 {
 	struct loam_tlb_range range = {.start = (uintptr_t)address, .stride_shift = LOAM_PAGE_SHIFT};
-	struct loam_area_record record;
 	struct loam_area area;
 	enum loam_status status;
 
@@ -225,8 +232,7 @@ enum loam_status loam_vmalloc_protect(struct loam_vm *vm, void *address, unsigne
 		return LOAM_ERR_NOT_READY;
 	if ((uintptr_t)address < vm->arena.start || (uintptr_t)address >= vm->arena.end)
 		return LOAM_ERR_OUT_OF_RANGE;
-	if (!loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY | LOAMI_VM_FRAMES | LOAMI_VM_DEVICE, &area,
-			    &record))
+	if (!loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY | LOAMI_VM_FRAMES | LOAMI_VM_DEVICE, &area))
 		return LOAM_ERR_NOT_FOUND;
 	/* Claimed, so that nobody frees it while its entries change. */
 	status = loam_paging_protect(vm->config.tree, area.start, area.npages, prot | LOAM_PROT_GLOBAL);

@@ -22,7 +22,7 @@ static void write_record(const struct loam_area *area, const struct loam_area_re
 static enum loam_status shrink(struct loam_vm *vm, struct loam_area *area, const struct loam_area_record *record,
 			       size_t nbytes, size_t npages)
 {
-	struct loam_vmalloc_chain chain = LOAMI_CHAIN_EMPTY;
+	struct loami_vm_frames frames;
 	uint32_t flags = record->flags;
 	size_t before = area->npages;
 	enum loam_status status;
@@ -43,8 +43,8 @@ static enum loam_status shrink(struct loam_vm *vm, struct loam_area *area, const
 		npages++;
 	}
 	if (npages < before) {
-		loami_vm_unmap(vm, area, area->start + (npages << LOAM_PAGE_SHIFT), before - npages, flags, &chain);
-		loami_vm_publish_loose(vm, &chain);
+		loami_vm_unmap(vm, area, area->start + (npages << LOAM_PAGE_SHIFT), before - npages, flags, &frames);
+		loami_vm_publish_loose(vm, &frames);
 		loami_vm_uncount(vm, before - npages);
 		flags |= LOAMI_VM_SHRUNK;
 	}
@@ -64,9 +64,9 @@ static enum loam_status grow(struct loam_vm *vm, struct loam_area *area, const s
 		return status;
 	status = loami_vm_map_chain(vm, va, &chain, &mapped);
 	if (status != LOAM_OK) {
-		struct loam_vmalloc_chain unmapped = LOAMI_CHAIN_EMPTY;
+		struct loami_vm_frames unmapped;
 
-		loami_chain_free(vm->config.frames, &chain);
+		(void)loami_chain_free(vm->config.frames, &chain);
 		if (mapped > 0) {
 			loami_vm_unmap(vm, area, va, mapped, 0, &unmapped);
 			loami_vm_publish_loose(vm, &unmapped);
@@ -128,7 +128,7 @@ static enum loam_status map_again(struct loam_vm *vm, uintptr_t from, uintptr_t 
 static enum loam_status move(struct loam_vm *vm, struct loam_area *area, const struct loami_vm_request *request,
 			     const struct loam_vmalloc_opts *opts, struct loam_area *fresh)
 {
-	struct loam_vmalloc_chain chain, none = LOAMI_CHAIN_EMPTY;
+	struct loam_vmalloc_chain chain;
 	size_t align = opts->align, mapped = 0, more = 0;
 	enum loam_status status =
 		loami_chain_take(vm, request->npages - area->npages, opts->uninitialized, false, &chain);
@@ -139,29 +139,28 @@ static enum loam_status move(struct loam_vm *vm, struct loam_area *area, const s
 		align = LOAM_BLOCK_FRAMES << LOAM_PAGE_SHIFT;
 	status = loami_vm_reserve(vm, request->npages, align, fresh);
 	if (status != LOAM_OK) {
-		loami_chain_free(vm->config.frames, &chain);
+		(void)loami_chain_free(vm->config.frames, &chain);
 		return status;
 	}
 	status = map_again(vm, area->start, fresh->start, area->npages, &mapped);
 	if (status == LOAM_OK)
 		status = loami_vm_map_chain(vm, fresh->start + (mapped << LOAM_PAGE_SHIFT), &chain, &more);
 	if (status != LOAM_OK) {
-		struct loam_vmalloc_chain unmapped = LOAMI_CHAIN_EMPTY;
+		struct loami_vm_frames unmapped;
 
 		/* New frames that were mapped wait; the old ones, mapped a second time, are not ours to give. */
 		if (more > 0) {
 			loami_vm_unmap(vm, fresh, fresh->start + (mapped << LOAM_PAGE_SHIFT), more, 0, &unmapped);
 			loami_vm_publish_loose(vm, &unmapped);
 		}
-		loami_chain_free(vm->config.frames, &chain);
+		(void)loami_chain_free(vm->config.frames, &chain);
 		loami_vm_undo(vm, fresh, fresh->start, mapped, request->flags, NULL);
 		return status;
 	}
 	loami_vm_start(vm, fresh, request);
 	loami_vm_unmap(vm, area, area->start, area->npages, request->flags, NULL);
-	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);
 	loami_vm_uncount(vm, area->npages);
-	loami_vm_publish(vm, area, &none);
+	loami_vm_publish(vm, area, NULL);
 	return LOAM_OK;
 }
 
@@ -186,8 +185,9 @@ enum loam_status loam_vrealloc(struct loam_vm *vm, void *address, size_t nbytes,
 	status = loami_vm_policy(vm, nbytes, opts->align);
 	if (status != LOAM_OK)
 		return status;
-	if (!loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, &area, &record))
+	if (!loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, &area))
 		return LOAM_ERR_NOT_FOUND;
+	record = *area.record;
 
 	loami_vm_request(&request, opts->site != NULL ? opts->site : record.site, nbytes,
 			 (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT, record.flags & ~(uint32_t)LOAMI_VM_SHRUNK);
@@ -199,12 +199,12 @@ enum loam_status loam_vrealloc(struct loam_vm *vm, void *address, size_t nbytes,
 		status = move(vm, &area, &request, opts, &fresh);
 		if (status == LOAM_OK) {
 			*out = (void *)fresh.start;
-			loami_vm_reap_some(vm);
+			loami_vm_reap_after(vm, request.npages);
 			return LOAM_OK;
 		}
 	}
 	loam_arena_unclaim(&vm->arena, &area);
-	loami_vm_reap_some(vm);
+	loami_vm_reap_after(vm, request.npages);
 	if (status != LOAM_OK)
 		return loami_vm_fail(vm, status, nbytes, request.npages);
 	*out = address;

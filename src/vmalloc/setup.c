@@ -60,22 +60,38 @@ static void *take_frame(struct loam_vm *vm)
 	return loam_frame_virt(vm->config.frames, pfn);
 }
 
+/* Those that were made. Unmade ones are zero. */
+static void free_cpus(struct loam_vm *vm)
+{
+	for (unsigned int i = 0; vm->cpus != NULL && i < vm->config.ncpus; i++)
+		if (vm->cpus[i / LOAMI_VM_CPUS_PER_FRAME] != NULL)
+			loami_list_close(vm, loami_vm_cpu(vm, i));
+	(void)loami_list_drop_stock(vm);
+	(void)loami_chain_free(vm->config.frames, &vm->cpu_frames);
+	vm->cpus = NULL;
+}
+
 static enum loam_status make_cpus(struct loam_vm *vm)
 {
+	vm->list_stock = LOAM_PFN_NONE;
+	vm->nlist_stock = 0;
+	vm->nlists = 0;
 	vm->cpu_frames = LOAMI_CHAIN_EMPTY;
 	vm->cpus = take_frame(vm);
 	for (unsigned int i = 0; vm->cpus != NULL && i < vm->config.ncpus; i++) {
 		if (i % LOAMI_VM_CPUS_PER_FRAME == 0)
 			vm->cpus[i / LOAMI_VM_CPUS_PER_FRAME] = take_frame(vm);
 		if (vm->cpus[i / LOAMI_VM_CPUS_PER_FRAME] == NULL)
-			vm->cpus = NULL;
-		else
-			*loami_vm_cpu(vm, i) = (struct loami_vm_cpu){.lock = LOAMI_LOCK_INIT(LOAMI_RANK_VMALLOC),
-								     .loose = LOAMI_CHAIN_EMPTY};
+			break;
+		*loami_vm_cpu(vm, i) = (struct loami_vm_cpu){.lock = LOAMI_LOCK_INIT(LOAMI_RANK_VMALLOC),
+							     .full = LOAMI_LIST_EMPTY,
+							     .loose = LOAMI_CHAIN_EMPTY};
+		if (!loami_list_open(vm, loami_vm_cpu(vm, i)))
+			break;
+		if (i + 1 == vm->config.ncpus)
+			return LOAM_OK;
 	}
-	if (vm->cpus != NULL)
-		return LOAM_OK;
-	loami_chain_free(vm->config.frames, &vm->cpu_frames);
+	free_cpus(vm);
 	return LOAM_ERR_NO_METADATA;
 }
 
@@ -127,7 +143,7 @@ static enum loam_status set_up(struct loam_vm *vm)
 			loami_corrupt("loam: vmalloc: a fresh arena is in use");
 	}
 	if (status != LOAM_OK) {
-		loami_chain_free(config->frames, &vm->cpu_frames);
+		free_cpus(vm);
 		return status;
 	}
 
@@ -224,7 +240,7 @@ enum loam_status loam_vmalloc_destroy(struct loam_vm *vm)
 	if (status == LOAM_OK)
 		status = loam_arena_destroy(&vm->arena);
 	loam_frame_free(vm->config.frames, vm->anchor, 0);
-	loami_chain_free(vm->config.frames, &vm->cpu_frames);
+	free_cpus(vm);
 	*vm = (struct loam_vm){0};
 	return status;
 }

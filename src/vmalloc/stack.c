@@ -73,7 +73,7 @@ enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nbytes, const stru
 	if (status != LOAM_OK)
 		return status;
 	loami_vm_request(&request, site, nbytes, (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT, LOAMI_VM_STACK);
-	loami_vm_reap_some(vm);
+	loami_vm_repay(vm, request.npages);
 	if (pop_cached(vm, request.npages, &area)) {
 		zero(vm, loami_vm_base(&area, LOAMI_VM_STACK), request.npages);
 		loami_vm_start(vm, &area, &request);
@@ -87,15 +87,14 @@ enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nbytes, const stru
 
 static void unmap_and_publish(struct loam_vm *vm, const struct loam_area *area)
 {
-	struct loam_vmalloc_chain chain = LOAMI_CHAIN_EMPTY;
+	struct loami_vm_frames frames;
 
-	loami_vm_unmap(vm, area, loami_vm_base(area, LOAMI_VM_STACK), loami_vm_pages(area, LOAMI_VM_STACK), 0, &chain);
-	loami_vm_publish(vm, area, &chain);
+	loami_vm_unmap(vm, area, loami_vm_base(area, LOAMI_VM_STACK), loami_vm_pages(area, LOAMI_VM_STACK), 0, &frames);
+	loami_vm_publish(vm, area, &frames);
 }
 
 bool loam_vstack_free(struct loam_vm *vm, void *top)
 {
-	struct loam_area_record record;
 	struct loam_area area;
 
 	LOAMI_NOT_FROM_NMI();
@@ -104,14 +103,13 @@ bool loam_vstack_free(struct loam_vm *vm, void *top)
 	if (!loami_vm_is_ready(vm) || !loami_is_aligned((uintptr_t)top, LOAM_PAGE_SIZE) ||
 	    loam_arena_lookup(&vm->arena, (uintptr_t)top - 1, &area, NULL) != LOAM_OK ||
 	    area.start + (area.npages << LOAM_PAGE_SHIFT) != (uintptr_t)top ||
-	    !loami_vm_claim(vm, area.start, LOAMI_VM_STACK, &area, &record))
+	    !loami_vm_claim(vm, area.start, LOAMI_VM_STACK, &area))
 		return loami_vm_refuse(vm, top);
-	(void)loami_fetch_sub_relaxed(&vm->live_areas, 1);
 	loami_vm_uncount(vm, loami_vm_pages(&area, LOAMI_VM_STACK));
 	loam_arena_write_record(&area, &(struct loam_area_record){.flags = LOAMI_VM_STACK | LOAMI_VM_CACHED});
 	if (!push_cached(vm, &area))
 		unmap_and_publish(vm, &area);
-	loami_vm_reap_some(vm);
+	loami_vm_reap_after(vm, loami_vm_pages(&area, LOAMI_VM_STACK));
 	return true;
 }
 

@@ -1,5 +1,6 @@
 /* vmalloc/vmalloc.h: what the files of vmalloc share. docs/theory/vmalloc.md draws the protocol.
  *
+ * List     numbers of frames that wait for a flush, in whole frames
  * Chain    frames linked through their slots while vmalloc owns them: no list of frames needs memory of its own, whatever its length
  * Batch    areas given up that one flush will free; open on a CPU, then sealed in the instance's ring, then in the hands of whoever reaps it
  */
@@ -20,10 +21,9 @@ enum {
 	LOAMI_VM_READY = 2,
 
 	LOAMI_VM_RUN = 64,         /* frames handled at a time, in an array on the stack */
-	LOAMI_VM_ELEMENT = 3,      /* the most that one slot of a chain stands for */
 	LOAMI_VM_STACKS = 4,       /* mapped stacks a CPU keeps */
 	LOAMI_VM_STACK_PAGES = 16, /* larger ones are not kept */
-	LOAMI_VM_REAP_AREAS = 16,  /* given back by one call in passing, so that no single one pays for a batch */
+	LOAMI_VM_REAP_AREAS = 16,  /* given back by one call in passing, so that no single vfree pays for a batch */
 	LOAMI_VM_REAP_PAGES = 512,
 	LOAMI_VM_PORTION = 64, /* pages and areas (a quarter each) that an allocation pays back at a time */
 	LOAMI_VM_RANGES = 16,  /* a batch of so many areas is flushed by address; a larger one flushes everything */
@@ -49,7 +49,11 @@ enum {
 struct loami_vm_cpu {
 	struct loam_lock lock; /* rank VMALLOC, never together with the instance's */
 	uint32_t nstacks;
-	uint32_t owed;                   /* [A] what allocations took since they last gave back */
+	uint32_t nlist; /* in use of @list */
+	uint32_t owed;  /* [A] what allocations took since they last gave back */
+	loam_pfn *list; /* the open list's current frame, or NULL */
+	loam_pfn list_frame;
+	struct loam_vmalloc_list full;   /* the rest of it; counts all of it */
 	uint64_t opened;                 /* [A] when the CPU's open batch got its first area */
 	struct loam_vmalloc_chain loose; /* frames cut off a shrunk area */
 	struct loam_area stacks[LOAMI_VM_STACKS];
@@ -73,39 +77,56 @@ LOAM_NODISCARD enum loam_status loami_vm_ensure(struct loam_vm *vm);
 #define LOAMI_CHAIN_EMPTY ((struct loam_vmalloc_chain){LOAM_PFN_NONE, LOAM_PFN_NONE, 0})
 /* @order 0 or LOAM_BLOCK_ORDER is remembered in the slot's tail. */
 void loami_chain_push(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn pfn, unsigned int order);
-/* @n single frames at once, which then do not each have their order in their slot. */
-void loami_chain_push_run(struct loam_frames *frames, struct loam_vmalloc_chain *chain, const loam_pfn *run, size_t n);
 unsigned int loami_chain_order(struct loam_frames *frames, loam_pfn pfn);
-/* The first frames into @run, which has room for LOAMI_VM_ELEMENT. Return: how many, one when *@order is not 0; 0: the chain is empty. Links stay as they were, so a copy
- * of @chain taken before still holds them. */
-size_t loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, loam_pfn *run,
-		       unsigned int *order);
-/* A chain of one page gets its links: before it is kept where its length is not. */
-void loami_chain_settle(struct loam_frames *frames, const struct loam_vmalloc_chain *chain);
-void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more);
-/* Every frame back to the frame layer. */
-void loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
-/* Frames on their way back, many at a time. Uninitialised but for @n. */
-struct loami_vm_bag {
-	loam_pfn run[LOAMI_VM_RUN];
-	size_t n;
-};
-void loami_bag_put_chain(struct loam_frames *frames, struct loami_vm_bag *bag, struct loam_vmalloc_chain *chain);
-void loami_bag_empty(struct loam_frames *frames, struct loami_vm_bag *bag);
+/* The first, or LOAM_PFN_NONE; links stay as they were, so a copy of @chain taken before still holds it. */
+loam_pfn loami_chain_pop(struct loam_frames *frames, struct loam_vmalloc_chain *chain, unsigned int *order);
 /* Up to @n <= LOAMI_VM_RUN single frames, without a chain. */
 size_t loami_run_take(struct loam_vm *vm, size_t n, const struct loam_frame_opts *opts, loam_pfn *run);
+void loami_chain_join(struct loam_frames *frames, struct loam_vmalloc_chain *chain, struct loam_vmalloc_chain *more);
+/* Every frame back to the frame layer. Return: pages. */
+size_t loami_chain_free(struct loam_frames *frames, struct loam_vmalloc_chain *chain);
 /* @npages frames; purges before it gives up. On failure nothing is kept. @huge: blocks where they are to be had, in front. */
 LOAM_NODISCARD enum loam_status loami_chain_take(struct loam_vm *vm, size_t npages, bool uninitialized, bool huge,
 						 struct loam_vmalloc_chain *chain);
+
+/* ---- list.c ---- */
+#define LOAMI_LIST_EMPTY ((struct loam_vmalloc_list){LOAM_PFN_NONE, 0})
+/* The frames of what has been unmapped: a few in an array, or many in a chain. */
+struct loami_vm_frames {
+	size_t nrun;
+	struct loam_vmalloc_chain chain;
+	loam_pfn run[LOAMI_VM_RUN];
+};
+/* A CPU's first frame for its list, and its last. */
+LOAM_NODISCARD bool loami_list_open(struct loam_vm *vm, struct loami_vm_cpu *cpu);
+void loami_list_close(struct loam_vm *vm, struct loami_vm_cpu *cpu);
+/* The frames in @frames->run wait in this CPU's list, and @area in its open batch. False: there is no room for them, nothing is done. */
+LOAM_NODISCARD bool loami_list_publish(struct loam_vm *vm, const struct loam_area *area,
+				       const struct loami_vm_frames *frames, struct loam_arena_open *open);
+/* What is open on @cpu, whose lock is held, joins *@list. */
+void loami_list_seal(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam_vmalloc_list *list);
+void loami_list_join(struct loam_vm *vm, struct loam_vmalloc_list *list, struct loam_vmalloc_list *more);
+/* Up to @most frames out of *@list: into @run (return: how many), or a whole frame of numbers into *@whole. */
+size_t loami_list_take(struct loam_vm *vm, struct loam_vmalloc_list *list, size_t most, loam_pfn *run,
+		       struct loam_vmalloc_list *whole);
+/* Every frame back to the frame layer. Return: pages. */
+size_t loami_list_free(struct loam_vm *vm, struct loam_vmalloc_list *list);
+/* Frames for lists that nobody needs now. Return: how many. */
+size_t loami_list_drop_stock(struct loam_vm *vm);
+
+/* chain.c: the frames of the array go into the chain. */
+void loami_run_to_chain(struct loam_frames *frames, struct loami_vm_frames *of);
 
 /* ---- map.c: entries ---- */
 extern const struct loam_mapping loami_vm_mapping; /* of memory */
 /* Map a chain's frames at @va. Failure: nothing is mapped that was not, unless *@mapped > 0: so many pages from @va on are; the chain holds the rest. */
 LOAM_NODISCARD enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain,
 						   size_t *mapped);
-/* Clear the entries of @npages at @va, whose frames go to @chain (NULL: they belong to somebody else). A hole is corruption; nothing is changed then. */
+/* Clear the entries of @npages at @va; *@frames is what was there (NULL: it belongs to somebody else). A hole is corruption; nothing is changed then. */
 void loami_vm_unmap(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t npages, uint32_t flags,
-		    struct loam_vmalloc_chain *chain);
+		    struct loami_vm_frames *frames);
+/* Back to the frame layer at once. */
+void loami_vm_free_frames(struct loam_vm *vm, struct loami_vm_frames *frames);
 bool loami_vm_prot_is_valid(unsigned int prot);
 
 /* ---- area.c: from range to live area and back ---- */
@@ -134,9 +155,8 @@ void loami_vm_start(struct loam_vm *vm, const struct loam_area *area, const stru
 void loami_vm_count(struct loam_vm *vm, size_t npages);
 void loami_vm_uncount(struct loam_vm *vm, size_t npages);
 void loami_vm_write_record(const struct loam_area *area, const struct loami_vm_request *request, uint64_t sequence);
-/* Claim the live area of one of @kinds at @start; *@record is its record. False: there is none. */
-bool loami_vm_claim(struct loam_vm *vm, uintptr_t start, uint32_t kinds, struct loam_area *area,
-		    struct loam_area_record *record);
+/* Claim the live area of one of @kinds at @start; its record is the caller's then. False: there is none. */
+bool loami_vm_claim(struct loam_vm *vm, uintptr_t start, uint32_t kinds, struct loam_area *area);
 /* An area whose mapping failed after @mapped pages; frames still in @chain (may be NULL) were not mapped. */
 void loami_vm_undo(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t mapped, uint32_t flags,
 		   struct loam_vmalloc_chain *chain);
@@ -157,16 +177,16 @@ LOAM_NODISCARD enum loam_status loami_vm_allocate(struct loam_vm *vm, const stru
 						  size_t align, bool uninitialized, struct loam_area *area);
 
 /* ---- flush.c ---- */
-/* The entries of a claimed area are cleared; its frames, in @chain, and its range wait. */
-void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loam_vmalloc_chain *chain);
+/* The entries of a claimed area are cleared; its frames (NULL: none) and its range wait. */
+void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct loami_vm_frames *frames);
 /* Frames of a live area whose entries are cleared wait. */
-void loami_vm_publish_loose(struct loam_vm *vm, struct loam_vmalloc_chain *chain);
-/* Give back what has been flushed: all of it, or a part that bounds what one call in passing pays. Return: pages. */
-size_t loami_vm_reap(struct loam_vm *vm, bool all);
-/* Who has freed gives back only what is more than a batch: the rest is for those who allocate. */
-void loami_vm_reap_some(struct loam_vm *vm);
-/* Who allocates @npages gives back as much, now or with a later allocation: so frames and addresses come back as they are needed. */
+void loami_vm_publish_loose(struct loam_vm *vm, struct loami_vm_frames *frames);
+/* Give back what has been flushed: all of it (SIZE_MAX), or about @npages of addresses and of frames. Return: pages of frames. */
+size_t loami_vm_reap(struct loam_vm *vm, size_t npages);
+/* In passing, and in task context only. repay: who allocates @npages gives back as much, now or with a later allocation. after: who has freed gives back twice as much, but only when a second
+ * batch waits. */
 void loami_vm_repay(struct loam_vm *vm, size_t npages);
+void loami_vm_reap_after(struct loam_vm *vm, size_t npages);
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages);
 /* Purge, waiting if the context allows. Return: whether anything may have been freed. */
 bool loami_vm_purge_for_memory(struct loam_vm *vm);
