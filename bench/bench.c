@@ -145,7 +145,12 @@ void bench_figure(const struct bench_figure *f)
 		printf("\"ratio\": null");
 	fputs(", \"gate\": ", stdout);
 	put_string(gate[0] ? gate : NULL);
-	printf(", \"met\": %s}\n", !gate[0] ? "null" : met ? "true" : "false");
+	printf(", \"met\": %s", !gate[0] ? "null" : met ? "true" : "false");
+	if (!met && f->why) {
+		fputs(", \"why\": ", stdout);
+		put_string(f->why);
+	}
+	puts("}");
 	fflush(stdout);
 }
 
@@ -153,7 +158,7 @@ double bench_case(const struct bench_case *c)
 {
 	static struct side thing, reference;
 	unsigned int rounds = c->rounds ? c->rounds : ROUNDS_DEFAULT;
-	struct bench_figure figure = {.name = c->name, .unit = "ns", .reference = c->reference};
+	struct bench_figure figure = {.name = c->name, .unit = "ns", .reference = c->reference, .why = c->why};
 
 	if (!bench_wanted(c->name))
 		return 0;

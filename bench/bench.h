@@ -57,6 +57,7 @@ struct bench_case {
 	uint64_t reference_n; /* the same for the reference; 0: n if that is set, else found alike */
 	unsigned int rounds;  /* 0: 11 */
 	enum bench_clock clock;
+	const char *why; /* said under the table when the gate is missed; may be NULL */
 	BENCH_GATE;
 };
 
@@ -67,6 +68,7 @@ struct bench_figure {
 	double value;
 	const char *reference; /* NULL: no reference */
 	double reference_value;
+	const char *why;
 	BENCH_GATE;
 };
 

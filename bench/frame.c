@@ -31,25 +31,39 @@ struct machine {
 
 static const struct loam_frame_opts plain = {.uninitialized = true};
 
-static void machine_make(struct machine *machine, uint64_t gib, unsigned int ncpus)
+/* @nregions pieces of @nbytes of RAM, @step bytes apart. */
+static void machine_make_of(struct machine *machine, uint64_t nregions, uint64_t nbytes, uint64_t step,
+			    unsigned int ncpus)
 {
-	struct loam_region region = {.base = (loam_paddr)4 << 30, .nbytes = gib << 30, .type = LOAM_REGION_USABLE},
-			   storage[4];
+	struct loam_region *regions = calloc(nregions, sizeof(*regions)),
+			   *storage = calloc(2 * nregions + 1, sizeof(*storage));
 	struct loam_memmap map;
 	struct loam_frames_config config = {.map = &map, .ncpus = ncpus};
 
 	memset(machine, 0, sizeof(*machine));
-	if (loam_memmap_init(&map, &region, 1, storage, 4, 0, NULL, NULL) != LOAM_OK)
+	if (!regions || !storage)
+		abort();
+	for (uint64_t i = 0; i < nregions; i++)
+		regions[i] = (struct loam_region){
+			.base = ((loam_paddr)4 << 30) + i * step, .nbytes = nbytes, .type = LOAM_REGION_USABLE};
+	if (loam_memmap_init(&map, regions, nregions, storage, 2 * nregions + 1, 0, NULL, NULL) != LOAM_OK)
 		abort();
 	machine->metadata = loam_frames_metadata_size(&config);
 	if (loam_frames_init(&machine->frames, &config, reference_memory(machine->metadata), machine->metadata) !=
 	    LOAM_OK)
 		abort();
-	machine->n = gib * GIB_FRAMES;
+	free(regions);
+	free(storage);
+	machine->n = nregions * (nbytes >> LOAM_PAGE_SHIFT);
 	machine->held = reference_memory(machine->n * sizeof(uint32_t));
 	memset(machine->held, 0, machine->n * sizeof(uint32_t));
 	machine->batch = reference_memory(machine->n * sizeof(loam_pfn));
 	machine->seed = 1;
+}
+
+static void machine_make(struct machine *machine, uint64_t gib, unsigned int ncpus)
+{
+	machine_make_of(machine, 1, gib << 30, 0, ncpus);
 }
 
 static void machine_make_buddy(struct machine *machine, uint64_t gib)
@@ -268,6 +282,21 @@ static void buddy_churn(void *context, uint64_t n)
 	}
 }
 
+static void bytemap_churn(void *context, uint64_t n)
+{
+	static uint64_t seed = 1;
+	struct bytemap *map = context;
+
+	for (uint64_t i = 0; i < n; i++) {
+		bytemap_free(map, (uint32_t)(bench_random(&seed) % map->n));
+		if (bytemap_alloc(map) == REF_NONE)
+			abort();
+	}
+}
+
+static const char sparse_name[] = "order 0, free one and allocate one, 1 TiB full, sparse";
+static const char scanned_name[] = "order 0, free one and allocate one, 8 GiB full, beside the seed's scan";
+
 static void small(struct machine *ours, struct machine *theirs)
 {
 	machine_make(ours, 1, 2);
@@ -359,6 +388,34 @@ static void large(struct machine *ours, struct machine *theirs)
 					.reference_run = buddy_churn,
 					.reference_context = theirs,
 					.at_most = 100});
+	if (bench_wanted(sparse_name)) {
+		static struct machine sparse;
+
+		/* Slots of all of it would be 16 GiB: of each GiB 16 MiB are there, and everything else of the metadata as for 1 TiB. */
+		machine_make_of(&sparse, 1024, 16 << 20, 1 << 30, 2);
+		prepare_shuffled(&sparse);
+		bench_case(&(struct bench_case){.name = sparse_name,
+						.run = churn,
+						.context = &sparse,
+						.reference = "the same, 8 GiB",
+						.reference_run = churn,
+						.reference_context = ours,
+						.ratio_at_most = 1.5});
+	}
+	if (bench_wanted(scanned_name)) {
+		static struct bytemap map;
+
+		map = (struct bytemap){.used = reference_memory(n), .n = n};
+		memset(map.used, 1, n);
+		bench_case(&(struct bench_case){.name = scanned_name,
+						.run = churn,
+						.context = ours,
+						.reference = "scan of a byte map",
+						.reference_run = bytemap_churn,
+						.reference_context = &map,
+						.reference_n = 16,
+						.ratio_at_most = 1});
+	}
 	give_all(ours, 0);
 	bench_figure(&(struct bench_figure){
 		.name = "metadata", .unit = "B/frame", .value = (double)ours->metadata / (double)n, .at_most = 64.2});
