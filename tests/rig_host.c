@@ -2,6 +2,8 @@
 #include "rig.h"
 #include "tap.h"
 
+#include <base/poison.h>
+
 #include <host.h>
 
 #include <stdatomic.h>
@@ -75,6 +77,8 @@ struct rig *rig_create(const struct rig_config *config)
 	rig->ram = RIG_RAM;
 	rig->direct_map = host_direct_map(machine);
 	host_enter(machine, 0);
+	/* What an earlier rig's heap left poisoned at these addresses. */
+	loami_unpoison((void *)(rig->direct_map + RIG_RAM), rig->npages * LOAM_PAGE_SIZE);
 	CHECK_OK(loam_memmap_init(&rig->map, &raw, 1, rig->regions, sizeof(rig->regions) / sizeof(rig->regions[0]), 0,
 				  NULL, NULL));
 	if (!config->no_frames)

@@ -33,6 +33,7 @@ static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, ui
 			loami_count(&cpu->top[code], -1);
 			code = LOAMI_OPAQUE(code);
 			loami_count(&cpu->allocs[code], 1);
+			loami_object_owned(heap, (unsigned int)code, *object);
 			BUSY_LEAVE(cpu);
 			loam_port_unpin(pin);
 			return true;
@@ -54,6 +55,7 @@ static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, v
 
 		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
 			loami_store_relaxed(state, LOAMI_CACHED);
+			loami_object_free(heap, (unsigned int)code, object);
 			*top = (struct loami_entry){object, state};
 			loami_count(&cpu->top[code], 1);
 			BUSY_LEAVE(cpu);
@@ -164,6 +166,7 @@ static bool free_small(struct loam_heap *heap, void *object, uint8_t *state, uns
 		return false;
 	if (record)
 		loami_store_relaxed(&record->freed_at, site);
+	loami_object_free(heap, code, object);
 	loami_free_slow(loami_cache_of(heap, code), &entry);
 	return true;
 }

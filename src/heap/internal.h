@@ -17,6 +17,7 @@
 #include <base/fail.h>
 #include <base/lock.h>
 #include <base/percpu.h>
+#include <base/poison.h>
 #include <base/print.h>
 
 #include <loam/heap.h>
@@ -250,6 +251,30 @@ static inline struct loami_slab *loami_slab_at(const struct loam_heap *heap, loa
 static inline struct loam_heap_cache *loami_cache_of(const struct loam_heap *heap, unsigned int code)
 {
 	return loami_load_acquire(&heap->caches[code]);
+}
+
+/* For an address sanitizer: @object has an owner, or has none. Nothing in other builds. */
+static inline void loami_object_owned(const struct loam_heap *heap, unsigned int code, const void *object)
+{
+#ifdef LOAMI_POISONS
+	const struct loam_heap_cache *cache = loami_cache_of(heap, code);
+
+	/* The canary is the library's to look at. */
+	loami_unpoison(object, heap->hardened ? cache->nbytes : cache->usable);
+#else
+	(void)heap, (void)code, (void)object;
+#endif
+}
+static inline void loami_object_free(const struct loam_heap *heap, unsigned int code, const void *object)
+{
+#ifdef LOAMI_POISONS
+	const struct loam_heap_cache *cache = loami_cache_of(heap, code);
+
+	/* The canary stays the library's: another free, racing with this one, may be about to look at it. */
+	loami_poison(object, heap->hardened ? cache->nbytes - LOAMI_CANARY_NBYTES : cache->nbytes);
+#else
+	(void)heap, (void)code, (void)object;
+#endif
 }
 
 static inline bool loami_heap_ready(const struct loam_heap *heap)

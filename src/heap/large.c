@@ -77,6 +77,7 @@ static void *idle_alloc(struct loam_heap *heap, uint64_t npages, size_t align, b
 		loami_heap_set_kind(heap, first, LOAMI_KIND_LARGE);
 		account(heap, npages * LOAM_PAGE_SIZE);
 		object = loami_heap_virt(heap, first);
+		loami_unpoison(object, (size_t)npages * LOAM_PAGE_SIZE);
 	}
 	loami_unlock_irq(&heap->pages, irq);
 	return object && zero ? memset(object, 0, (size_t)npages * LOAM_PAGE_SIZE) : object;
@@ -203,6 +204,7 @@ static struct run idle_give_up_locked(struct loam_heap *heap, unsigned int i)
 	loami_store_relaxed(&heap->idle_frames, heap->idle_frames - run.npages);
 	set_kinds(heap, run.first, run.npages, LOAMI_KIND_FOREIGN);
 	loami_heap_forget(heap);
+	loami_unpoison(loami_heap_virt(heap, run.first), (size_t)run.npages * LOAM_PAGE_SIZE);
 	return run;
 }
 
@@ -228,6 +230,7 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 	loami_store_relaxed(&heap->idle_frames, heap->idle_frames + npages);
 	large_of(heap, first)->freed_at = (uintptr_t)site;
 	loami_heap_set_kind(heap, first, LOAMI_KIND_IDLE);
+	loami_poison(loami_heap_virt(heap, first), (size_t)npages * LOAM_PAGE_SIZE);
 	return out;
 }
 

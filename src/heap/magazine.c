@@ -493,6 +493,7 @@ void *loami_alloc_slow(struct loam_heap_cache *cache)
 
 		if (outcome == GOT) {
 			loami_store_relaxed(entry.state, cache->code);
+			loami_object_owned(cache->heap, cache->code, entry.object);
 			if (cache->heap->hardened)
 				loami_harden_alloc(cache, entry.object);
 			return entry.object;

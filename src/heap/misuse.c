@@ -4,7 +4,7 @@
  */
 #include "internal.h"
 
-enum { SITES_BYTES = 200 };
+enum { SITES_BYTES = 200, LOOKS = 100 };
 
 static size_t add_site(char *text, size_t at, const char *what, const struct loam_call_site *site)
 {
@@ -31,9 +31,13 @@ static void refuse_place(const struct loam_heap *heap, const char *verb, const v
 	unsigned long address = (unsigned long)(uintptr_t)object;
 	struct loami_slab_view view;
 	char sites[SITES_BYTES] = "";
+	bool seen = false;
 	size_t at = 0;
 
-	if (!loami_slab_look(heap, address, &view))
+	/* Other CPUs give other slabs back, and each time nothing is believed: look again. */
+	for (unsigned int i = 0; i < LOOKS && !(seen = loami_slab_look(heap, address, &view)); i++)
+		;
+	if (!seen)
 		loami_misuse("loam: heap: %s of 0x%lx, in a slab that is just being made or given back", verb, address);
 	if (view.start == 0)
 		loami_misuse("loam: heap: %s of 0x%lx, which lies behind the last object of its slab (%s)", verb,

@@ -311,6 +311,7 @@ enum loam_status loam_heap_init_block(struct loam_heap *heap, void *block, size_
 		return LOAM_ERR_ALREADY;
 	if (end <= start || end - start < 16 * LOAM_PAGE_SIZE)
 		return LOAM_ERR_NO_METADATA;
+	loami_unpoison(block, nbytes); /* of a heap that was there before */
 	memset(head, 0, sizeof(*head));
 	status = block_frames(head, start, end - start, ncpus);
 	if (status != LOAM_OK)

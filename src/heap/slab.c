@@ -80,6 +80,7 @@ enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 		for (unsigned int i = 0; i < slab.nslots; i++)
 			cache->construct(base + (size_t)i * cache->nbytes, cache->context);
 
+	loami_poison(base, nframes * LOAM_PAGE_SIZE);
 	irq = loami_lock_irq(&cache->lock);
 	put_descriptor(loami_slab_at(heap, first), &slab);
 	write_states(cache, loami_heap_state(heap, base), slab.nslots, LOAMI_FRESH);
@@ -146,6 +147,7 @@ static void destroy_locked(struct loam_heap_cache *cache, loam_pfn first)
 	loami_heap_forget(heap);
 	if (slab.records != 0)
 		loami_meta_free(heap, (void *)(uintptr_t)slab.records, record_order(slab.nslots));
+	loami_unpoison(loami_heap_virt(heap, first), slab.nframes * LOAM_PAGE_SIZE);
 	loami_run_free(heap, first, slab.nframes);
 }
 

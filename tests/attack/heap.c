@@ -640,6 +640,7 @@ TEST(H6_attacks_that_reach_their_goal_in_the_default_profile)
 {
 	unsigned int counts[4];
 
+	HEAP_RIG_TOUCHES_FREED();
 	run_all(attacks, LOAMI_COUNT(attacks), false, counts);
 	CHECK(counts[REACHED] + 1 <= 9);
 }
@@ -648,6 +649,7 @@ TEST(H6_attacks_that_reach_their_goal_when_hardened)
 {
 	unsigned int counts[4];
 
+	HEAP_RIG_TOUCHES_FREED();
 	run_all(attacks, LOAMI_COUNT(attacks), true, counts);
 	CHECK(counts[REACHED] <= 1);
 }

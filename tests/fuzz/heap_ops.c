@@ -3,7 +3,7 @@
  */
 #include "fuzz.h"
 
-#include <base/print.h>
+#include <base/poison.h>
 #include <loam/heap.h>
 
 #include <host.h>
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELD = 64, RAM_PAGES = 700 };
+enum { HELD = 64, RAM_PAGES = 704 };
 
 struct reader {
 	const uint8_t *at;
@@ -85,6 +85,7 @@ static void begin(unsigned int flags)
 	if (!ram)
 		ram = aligned_alloc(65536, RAM_PAGES * LOAM_PAGE_SIZE);
 	REQUIRE(ram != NULL);
+	loami_unpoison(ram, RAM_PAGES * LOAM_PAGE_SIZE);
 	memset(&s, 0, sizeof(s));
 	host_hooks.on_panic = on_panic;
 	host_hooks.on_log = say_nothing;

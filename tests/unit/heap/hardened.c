@@ -31,6 +31,7 @@ TEST(H6_hardened_a_write_beyond_the_end_is_named_at_the_free)
 
 TEST(H6_hardened_a_write_after_free_is_named_when_the_place_is_used_again)
 {
+	HEAP_RIG_TOUCHES_FREED();
 	struct heap_rig rig = make(1);
 	char *object = loam_heap_alloc(rig.heap, 1000);
 	void *others[2000];
@@ -52,6 +53,7 @@ TEST(H6_hardened_a_write_after_free_is_named_when_the_place_is_used_again)
 
 TEST(H6_hardened_freed_memory_is_cleared_and_waits)
 {
+	HEAP_RIG_TOUCHES_FREED();
 	struct heap_rig rig = make(1);
 	unsigned int soon = 0;
 

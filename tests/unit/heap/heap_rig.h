@@ -5,6 +5,7 @@
 #include "rig.h"
 #include "tap.h"
 
+#include <base/poison.h>
 #include <base/print.h>
 
 #include <loam/heap.h>
@@ -80,6 +81,13 @@ static inline bool heap_rig_filled(const void *object, size_t nbytes, uint64_t k
 			return false;
 	return true;
 }
+
+/* A test that touches freed memory on purpose cannot do so where an address sanitizer looks on. */
+#ifdef LOAMI_POISONS
+#define HEAP_RIG_TOUCHES_FREED() tap_skip("an address sanitizer looks on")
+#else
+#define HEAP_RIG_TOUCHES_FREED() ((void)0)
+#endif
 
 /* The text a misuse should have, with the address in it. */
 #define CHECK_MISUSE(statement, ...)                                                                                   \
