@@ -4,6 +4,7 @@
 #   make run ARCH=host    the same on the machine in a process
 #   make iso          build/loam.iso: a CD or USB stick that boots a PC, by BIOS or UEFI
 #   make test         everything that can fail: host tests, sanitizers, the kernels in QEMU, lint
+#   make test-programs  compilers, interpreters, databases under libloam-malloc, outputs compared
 #   make conformance  which rows of the specification are shown by tests
 #   make bench        timings beside their references, table and build/bench.json             LAYER
 #   make bench ARCH=x86_64    instructions per operation inside the kernel, counted by QEMU; aarch64, riscv64 too
@@ -31,6 +32,10 @@ iso:
 test:
 	@tools/setup test
 	@tools/test
+test-programs:
+	@tools/setup programs
+	@tools/build bench ports/malloc/libloam-malloc.so
+	@tests/programs/run build/bench/ports/malloc/libloam-malloc.so
 conformance:
 	@tools/setup test
 	@tools/test --conformance
