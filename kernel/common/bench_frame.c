@@ -14,13 +14,15 @@ static loam_pfn held[HELD_MAX];
 static void pair(const void *context, unsigned long n)
 {
 	const struct work *work = context;
+	struct loam_frames *frames = kernel_system.frames;
+	unsigned int order = work->order;
 
 	for (unsigned long i = 0; i < n; i++) {
-		loam_pfn pfn = loam_frame_alloc(kernel_system.frames, work->order, &work->opts);
+		loam_pfn pfn = loam_frame_alloc(frames, order, &work->opts);
 
 		if (pfn == LOAM_PFN_NONE)
 			bench_fail("a frame");
-		loam_frame_free(kernel_system.frames, pfn, work->order);
+		loam_frame_free(frames, pfn, order);
 	}
 }
 
@@ -53,8 +55,13 @@ static void batch(const void *context, unsigned long n)
 static void row(const char *name, void (*run)(const void *, unsigned long), const struct work *work, unsigned long n,
 		unsigned long at_most)
 {
-	bench_row(&(struct bench_row){
-		.layer = "frame", .name = name, .run = run, .context = work, .n = n, .at_most = at_most});
+	bench_row(&(struct bench_row){.layer = "frame",
+				      .name = name,
+				      .run = run,
+				      .context = work,
+				      .n = n,
+				      .at_most = at_most,
+				      .everywhere = run == pair});
 }
 
 void bench_frames(void)

@@ -82,8 +82,13 @@ static void typed_one_by_one(const void *context, unsigned long n)
 static void row(const char *name, void (*run)(const void *, unsigned long), const struct work *work, unsigned long n,
 		unsigned long at_most)
 {
-	bench_row(&(struct bench_row){
-		.layer = "heap", .name = name, .run = run, .context = work, .n = n, .at_most = at_most});
+	bench_row(&(struct bench_row){.layer = "heap",
+				      .name = name,
+				      .run = run,
+				      .context = work,
+				      .n = n,
+				      .at_most = at_most,
+				      .everywhere = run == pair || run == typed_pair});
 }
 
 void bench_heap(void)
@@ -94,8 +99,11 @@ void bench_heap(void)
 	struct loam_heap_cache *cache;
 	void *object;
 
-	if (loam_heap_init(&heap, &config, NULL, 0) != LOAM_OK || loam_heap_cpu_online(&heap, 0) != LOAM_OK)
+	if (loam_heap_init(&heap, &config, NULL, 0) != LOAM_OK)
 		bench_fail("a heap");
+	for (unsigned int cpu = 0; cpu < config.ncpus; cpu++)
+		if (loam_heap_cpu_online(&heap, cpu) != LOAM_OK)
+			bench_fail("a heap on a CPU");
 	for (size_t nbytes = 64; nbytes <= 8192; nbytes *= 2) {
 		object = loam_heap_alloc(&heap, nbytes);
 		if (object == NULL)

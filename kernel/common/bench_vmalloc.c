@@ -56,8 +56,13 @@ static void map(const void *context, unsigned long n)
 static void row(const char *name, void (*run)(const void *, unsigned long), const void *context, unsigned long n,
 		unsigned long at_most)
 {
-	bench_row(&(struct bench_row){
-		.layer = "vmalloc", .name = name, .run = run, .context = context, .n = n, .at_most = at_most});
+	bench_row(&(struct bench_row){.layer = "vmalloc",
+				      .name = name,
+				      .run = run,
+				      .context = context,
+				      .n = n,
+				      .at_most = at_most,
+				      .everywhere = run == pair});
 }
 
 void bench_vmalloc(void)

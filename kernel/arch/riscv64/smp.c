@@ -21,9 +21,11 @@ bool arch_smp_start(struct cpu *cpu)
 	riscv_secondary_cpu = cpu;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	/* One that was stopped a moment ago may not have arrived there. */
-	while (riscv_sbi(SBI_HART, HART_START, cpu->hardware_id, (uintptr_t)arch_entry - ARCH_IMAGE_BASE, 0, 0) != 0)
+	while (riscv_sbi(SBI_HART, HART_START, cpu->hardware_id, (uintptr_t)arch_entry - ARCH_IMAGE_BASE, 0, 0) != 0) {
 		if (arch_time() > end)
 			return false;
+		arch_pause();
+	}
 	while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE) && arch_time() < end)
 		arch_pause();
 	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
