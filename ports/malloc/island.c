@@ -7,7 +7,8 @@
 
 #include <sys/mman.h>
 
-enum { PAGES = 4096, INSIDE = UINT32_MAX };
+enum { PAGES = 4096 };
+#define INSIDE UINT32_MAX
 
 static uintptr_t start;
 static uint32_t *pages; /* (atomic) */

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): the C library calls them by reserved names. */
+
 static void remember(const char *call, const void *argument)
 {
 	SELF->call = call;
@@ -305,3 +307,5 @@ void free_aligned_sized(void *object, size_t align, size_t nbytes)
 }
 
 #pragma GCC visibility pop
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -41,7 +41,7 @@ static uint64_t purged, purges; /* (atomic) */
 
 /* ---- the environment ------------------------------------------------------------------------------------------------------------- */
 
-extern char **environ;
+extern char **environ; /* NOLINT(readability-redundant-declaration): not in every C library's headers */
 extern void *__libc_stack_end __attribute__((weak)); /* of ld.so: where argc is */
 
 const char *memory_option(const char *name)
