@@ -215,6 +215,10 @@ void loam_arena_release_sealed(struct loam_arena *arena, struct loam_arena_batch
 LOAM_NODISCARD enum loam_status loam_arena_lookup(const struct loam_arena *arena, uintptr_t address,
 						  struct loam_area *area, struct loam_area_record *copy);
 
+/** loam_arena_lookup_freed() - the same for a range that was freed and waits for its flush: LOAM_OK or LOAM_ERR_NOT_FOUND. Until then its record is its last one's. */
+LOAM_NODISCARD enum loam_status loam_arena_lookup_freed(const struct loam_arena *arena, uintptr_t address,
+							struct loam_area *area, struct loam_area_record *copy);
+
 /**
  * loam_arena_next() - the first live range that starts at or after @address, in address order, with a copy of its record.
  * To go on, pass @area->start + 1. Ranges that come and go meanwhile may or may not be seen; those that stay are.

@@ -205,6 +205,7 @@ LOAM_NODISCARD bool loam_vstack_free(struct loam_vm *vm, void *top);
 enum loam_vmalloc_place {
 	LOAM_PLACE_OUTSIDE = 0, /* not in the arena */
 	LOAM_PLACE_UNUSED,      /* in no live area */
+	LOAM_PLACE_FREED,       /* in an area that was freed and waits for its flush: a stale pointer */
 	LOAM_PLACE_AREA,        /* in a live area */
 	LOAM_PLACE_GUARD,       /* in the guard page behind a live area */
 	LOAM_PLACE_STACK_GUARD, /* in the guard page below a live stack: an overflow */
@@ -224,7 +225,7 @@ struct loam_vmalloc_live {
 	bool device;
 };
 
-/** loam_vmalloc_whereis() - what is at @address; *@live (may be NULL) is filled for AREA, GUARD and STACK_GUARD. Context: any, also a fault handler. Locks: none. */
+/** loam_vmalloc_whereis() - what is at @address; *@live (may be NULL) is filled for FREED, AREA, GUARD and STACK_GUARD. Context: any, also a fault handler. Locks: none. */
 enum loam_vmalloc_place loam_vmalloc_whereis(const struct loam_vm *vm, uintptr_t address,
 					     struct loam_vmalloc_live *live);
 

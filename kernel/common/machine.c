@@ -24,6 +24,14 @@ void machine_store(uintptr_t address, uint64_t value)
 	*(volatile uint64_t *)address = value;
 }
 
+void machine_execute(uintptr_t address)
+{
+	void (*code)(void);
+
+	memcpy(&code, &address, sizeof(code));
+	code();
+}
+
 void machine_run_on_stack(void (*function)(void *arg), void *arg, void *top)
 {
 	arch_call_on_stack(function, arg, top);

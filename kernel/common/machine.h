@@ -28,6 +28,8 @@ bool machine_try(void (*function)(void *arg), void *arg, char text[], size_t nby
 /* A word of memory through the CPU's page tables; what is not mapped faults. */
 uint64_t machine_load(uintptr_t address);
 void machine_store(uintptr_t address, uint64_t value);
+/** machine_execute() - go on there. Faults where no code is, and does not come back where some is. */
+void machine_execute(uintptr_t address);
 
 /** machine_run_on_stack() - call @function(@arg) on the stack that ends at @top, and come back. */
 void machine_run_on_stack(void (*function)(void *arg), void *arg, void *top);

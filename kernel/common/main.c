@@ -32,6 +32,9 @@ static void live(void *arg)
 	failures += online != cpu_count;
 	if (words_find(line, "test", 0) != NULL) {
 		failures += kernel_test != NULL ? kernel_test() : 1;
+	} else if (words_find(line, "crash=", 0) != NULL) {
+		shell_crash(words_find(line, "crash=", 0));
+		failures++;
 	} else if (words_find(line, "bench", 0) != NULL) {
 		failures += bench_run();
 	} else {

@@ -105,15 +105,55 @@ static void stress(const char *argument)
 	failures += stress_run(seconds == 0 ? 10 : seconds);
 }
 
-/* Into the guard page behind an area of this very line. */
+static bool same(const char *a, const char *b)
+{
+	for (; *a != '\0' && *a == *b; a++)
+		b++;
+	return *a == *b;
+}
+
+/* Is the first word of @text @word? */
+static bool first_is(const char *text, const char *word)
+{
+	for (; *word != '\0' && *text == *word; text++)
+		word++;
+	return *word == '\0' && (*text == '\0' || *text == ' ');
+}
+
+/* What memory protection is for, each in an area or a stack of this very line. */
 static void crash(const char *argument)
 {
 	struct loam_vmalloc_opts opts = {.site = LOAM_HERE};
 	uintptr_t area = (uintptr_t)loam_vmalloc(kernel_system.vm, LOAM_PAGE_SIZE, &opts);
+	void *top;
 
-	(void)argument;
-	if (area != 0)
+	if (area == 0)
+		return;
+	if (argument[0] == '\0' || first_is(argument, "past")) {
 		machine_store(area + LOAM_PAGE_SIZE, 0);
+	} else if (first_is(argument, "stale")) {
+		if (loam_vfree(kernel_system.vm, (void *)area))
+			machine_store(area, 0);
+	} else if (first_is(argument, "read-only")) {
+		if (loam_vmalloc_protect(kernel_system.vm, (void *)area, LOAM_PROT_READ) == LOAM_OK)
+			machine_store(area, 0);
+	} else if (first_is(argument, "execute")) {
+		machine_execute(area);
+	} else if (first_is(argument, "stack")) {
+		if (loam_vstack_alloc(kernel_system.vm, 2 * LOAM_PAGE_SIZE, LOAM_HERE, &top) == LOAM_OK)
+			machine_overflow(top);
+	} else {
+		kprintf("crash: past, stale, read-only, execute or stack\n");
+		failures += !loam_vfree(kernel_system.vm, (void *)area);
+	}
+}
+
+void shell_crash(const char *how)
+{
+	struct loam_task task = {.task = 1, .pid = 1, .tid = 1};
+
+	machine_name_task(&task);
+	crash(how);
 }
 
 static const struct command commands[] = {
@@ -127,7 +167,7 @@ static const struct command commands[] = {
 	{"whatis", " ADDR", "what is at an address", whatis},
 	{"audit", "", "check every invariant", audit},
 	{"stress", " SECONDS", "every CPU works all layers, interrupts too", stress},
-	{"crash", "", "write past an area, to see what a report looks like", crash},
+	{"crash", " [HOW]", "write past an area, or: stale, read-only, execute, stack", crash},
 	{"off", "", "power off", NULL},
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -155,13 +195,6 @@ static const char *split(char *line, const char **rest)
 		*line++ = '\0';
 	*rest = line;
 	return word;
-}
-
-static bool same(const char *a, const char *b)
-{
-	for (; *a != '\0' && *a == *b; a++)
-		b++;
-	return *a == *b;
 }
 
 /* Return: false when it is time to go. */

@@ -25,4 +25,7 @@ unsigned int stress_run(unsigned int seconds);
 /* Reads lines until `off` or the end of input. Return: as above. */
 unsigned int shell_run(void);
 
+/* What the shell's `crash` does; @how may have more words behind it. Comes back only when there is no such way. */
+void shell_crash(const char *how);
+
 #endif

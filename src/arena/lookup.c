@@ -84,6 +84,21 @@ static uint64_t step(const struct loam_arena *arena, uint64_t g)
 	return n == 0 || n > arena->limit - g ? 1 : n;
 }
 
+enum loam_status loam_arena_lookup_freed(const struct loam_arena *arena, uintptr_t address, struct loam_area *area,
+					 struct loam_area_record *copy)
+{
+	for (;;) {
+		uint8_t word;
+
+		if (loami_area_find(arena, address, area, &word) != LOAM_OK ||
+		    (word & LOAMI_AREA_STATE) != LOAMI_AREA_DIRTY ||
+		    (uint64_t)(address - area->start) >> LOAM_PAGE_SHIFT >= area->npages)
+			return LOAM_ERR_NOT_FOUND;
+		if (copy_record(arena, area, word, copy))
+			return LOAM_OK;
+	}
+}
+
 enum loam_status loam_arena_next(const struct loam_arena *arena, uintptr_t address, struct loam_area *area,
 				 struct loam_area_record *copy)
 {

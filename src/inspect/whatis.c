@@ -70,6 +70,12 @@ static bool say_vmalloc(struct loami_line *line, const struct loam_vm *vm, uintp
 	case LOAM_PLACE_UNUSED:
 		loami_say(line, "vmalloc: in the arena, in no live area");
 		return true;
+	case LOAM_PLACE_FREED:
+		loami_say(line, "vmalloc: FREED %s 0x%lx", kind, (unsigned long)live.address);
+		if (address != live.address)
+			loami_say(line, " + %lu", (unsigned long)(address - live.address));
+		loami_say(line, " of %lu bytes, not reused yet", (unsigned long)live.nbytes);
+		break;
 	case LOAM_PLACE_AREA:
 		loami_say(line, "vmalloc: %s 0x%lx", kind, (unsigned long)live.address);
 		if (address != live.address)

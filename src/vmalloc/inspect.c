@@ -31,8 +31,13 @@ enum loam_vmalloc_place loam_vmalloc_whereis(const struct loam_vm *vm, uintptr_t
 
 	if (!loami_vm_is_ready(vm) || address < vm->arena.start || address >= vm->arena.end)
 		return LOAM_PLACE_OUTSIDE;
-	if (loam_arena_lookup(&vm->arena, address, &area, &record) != LOAM_OK || record.sequence == 0)
-		return LOAM_PLACE_UNUSED;
+	if (loam_arena_lookup(&vm->arena, address, &area, &record) != LOAM_OK || record.sequence == 0) {
+		if (loam_arena_lookup_freed(&vm->arena, address, &area, &record) != LOAM_OK || record.sequence == 0)
+			return LOAM_PLACE_UNUSED;
+		if (live != NULL)
+			copy_out(&area, &record, live);
+		return LOAM_PLACE_FREED;
+	}
 	if (live != NULL)
 		copy_out(&area, &record, live);
 	page = (address - area.start) >> LOAM_PAGE_SHIFT;

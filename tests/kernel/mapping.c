@@ -41,6 +41,29 @@ static bool contains(const char *text, const char *part)
 	return false;
 }
 
+/* The report has what, where, where from and whose. */
+static void check_report(const char *text, const char *what, uintptr_t area)
+{
+	char address[24];
+
+	(void)kformat(address, sizeof(address), "0x%lx", (unsigned long)area);
+	CHECK(contains(text, what));
+	CHECK(contains(text, address));
+	CHECK(contains(text, "allocated at tests/kernel/mapping.c:"));
+	CHECK(contains(text, "by task 6 (pid 60, tid 61)"));
+}
+
+static void *attributed_area(void)
+{
+	struct loam_task task = {.task = 6, .pid = 60, .tid = 61};
+	struct loam_vmalloc_opts opts = {.site = LOAM_HERE};
+
+	machine_name_task(&task);
+	void *address = loam_vmalloc(kernel_system.vm, 2 * LOAM_PAGE_SIZE, &opts);
+	CHECK(address != NULL);
+	return address;
+}
+
 static void *area_of(size_t npages)
 {
 	void *address = loam_vmalloc(kernel_system.vm, npages * LOAM_PAGE_SIZE, NULL);
@@ -219,10 +242,7 @@ TEST(V4_a_cpu_with_interrupts_masked_is_waited_for)
 
 static void run_it(void *arg)
 {
-	void (*code)(void);
-
-	memcpy(&code, &arg, sizeof(code));
-	code();
+	machine_execute((uintptr_t)arg);
 }
 
 static void write_it(void *arg)
@@ -232,12 +252,12 @@ static void write_it(void *arg)
 
 TEST(V2_vmalloc_memory_does_not_execute)
 {
-	void *address = area_of(1);
-	char text[256];
+	void *address = attributed_area();
+	char text[384];
 
 	write_it(address); /* the processor's return instructions, on x86-64 */
 	CHECK(!machine_try(run_it, address, text, sizeof(text)));
-	CHECK(contains(text, "execution of"));
+	check_report(text, "page fault: execution of", (uintptr_t)address);
 	CHECK(loam_vfree_now(kernel_system.vm, address));
 }
 
@@ -261,15 +281,49 @@ TEST(the_direct_map_does_not_execute_and_the_image_is_not_written)
 
 TEST(a_read_only_area_is_not_written_on_any_cpu)
 {
-	uint64_t *address = area_of(2);
-	char text[256];
+	uint64_t *address = attributed_area();
+	char text[384];
 
 	address[0] = 7;
 	CHECK_OK(loam_vmalloc_protect(kernel_system.vm, address, LOAM_PROT_READ));
 	CHECK(!machine_try(write_it, address, text, sizeof(text)));
-	CHECK(contains(text, "write to"));
+	check_report(text, "page fault: write to", (uintptr_t)address);
 	CHECK_EQ(address[0], 7);
 	CHECK(loam_vfree_now(kernel_system.vm, address));
+}
+
+/* The entry is gone with the free; this CPU has not used the address since it was mapped, so that no stale translation lets the write through. */
+TEST(a_write_through_a_freed_area_is_named)
+{
+	void *address = attributed_area();
+	char text[384];
+
+	CHECK(loam_vfree(kernel_system.vm, address));
+	CHECK(!machine_try(write_it, (char *)address + LOAM_PAGE_SIZE, text, sizeof(text)));
+	check_report(text, "page fault: write to", (uintptr_t)address);
+	CHECK(contains(text, "FREED area"));
+}
+
+/* What the flush forgets, range forms included: an odd number of pages, more than one instruction takes. */
+TEST(a_long_area_is_flushed_to_its_last_page_on_every_cpu)
+{
+	size_t npages = 1 + 2 + 64 + 2048;
+	char *address = area_of(npages);
+	const size_t pages[] = {0, 1, 2, 63, 64, 65, 66, 67, npages / 2, npages - 2, npages - 1};
+
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		struct look look = {.address = (uintptr_t)address + pages[i] * LOAM_PAGE_SIZE};
+
+		machine_run(look_there, &look);
+		CHECK_EQ(look.saw, machine_cpus());
+	}
+	CHECK(loam_vfree_now(kernel_system.vm, address));
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		struct look look = {.address = (uintptr_t)address + pages[i] * LOAM_PAGE_SIZE};
+
+		machine_run(look_there, &look);
+		CHECK_EQ(look.denied, machine_cpus());
+	}
 }
 
 /* On each CPU at once: a stack of its own, used up, and the report names it. */
@@ -286,14 +340,15 @@ static void use_up(void *top)
 static void overflow_here(void *arg)
 {
 	struct overflow *overflow = arg;
-	char text[256];
+	char text[384];
 	void *top;
 
 	if (loam_vstack_alloc(kernel_system.vm, 8192, LOAM_HERE, &top) != LOAM_OK) {
 		__atomic_add_fetch(&overflow->failed, 1, __ATOMIC_RELAXED);
 		return;
 	}
-	if (!machine_try(use_up, top, text, sizeof(text)) && contains(text, "stack"))
+	if (!machine_try(use_up, top, text, sizeof(text)) && contains(text, "STACK OVERFLOW") &&
+	    contains(text, "allocated at tests/kernel/mapping.c:"))
 		__atomic_add_fetch(&overflow->named, 1, __ATOMIC_RELAXED);
 	if (!loam_vstack_free(kernel_system.vm, top))
 		__atomic_add_fetch(&overflow->failed, 1, __ATOMIC_RELAXED);

@@ -262,7 +262,7 @@ static void look(void *context, unsigned int i)
 		return;
 	}
 	place = loam_vmalloc_whereis(&s.vm, (uintptr_t)s.area[0], &live);
-	SCHED_CHECK(place == LOAM_PLACE_AREA || place == LOAM_PLACE_UNUSED);
+	SCHED_CHECK(place == LOAM_PLACE_AREA || place == LOAM_PLACE_FREED || place == LOAM_PLACE_UNUSED);
 	if (place == LOAM_PLACE_AREA)
 		SCHED_CHECK(live.address == (uintptr_t)s.area[0] && live.npages == 1 && live.nbytes == PAGE &&
 			    (live.sequence == 1 || live.sequence == 5));

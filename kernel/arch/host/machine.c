@@ -213,6 +213,15 @@ void machine_store(uintptr_t address, uint64_t value)
 		page_fault("write to", address);
 }
 
+/* The simulated CPU reads and writes; it has no instructions to fetch. But its page tables say what would happen. */
+void machine_execute(uintptr_t address)
+{
+	struct loam_paging_entry entry;
+
+	if (loam_paging_query(&tree, address, &entry) != LOAM_OK || (entry.prot & LOAM_PROT_EXEC) == 0)
+		page_fault("execution of", address);
+}
+
 /* What makecontext() cannot pass as a pointer. */
 static struct {
 	void (*function)(void *arg);

@@ -74,6 +74,10 @@ TEST(inspect_whatis_names_vmalloc_areas_and_their_guards)
 		     "kernel/net/socket.c:7",
 		     at, 0));
 	CHECK(loam_vfree(whole.vm, area));
+	is(at + 8,
+	   formatted("vmalloc: FREED area 0x%lx + 8 of 5000 bytes, not reused yet, allocated at kernel/net/socket.c:7",
+		     at, 0));
+	CHECK_OK(loam_vmalloc_purge(whole.vm));
 	is(at, "vmalloc: in the arena, in no live area");
 
 	CHECK_OK(loam_vstack_alloc(whole.vm, 16384, &site_a, &top));

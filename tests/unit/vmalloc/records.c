@@ -4,6 +4,24 @@
 static const struct loam_call_site site_a = {"a.c", "fa", 11, 3};
 static const struct loam_call_site site_b = {"b.c", "fb", 22, 0};
 
+TEST(a_freed_area_is_known_until_its_flush)
+{
+	struct loam_vmalloc_opts opts = {.site = &site_a};
+	struct loam_vmalloc_live live;
+
+	vm_begin(2048, 16 * MIB);
+	void *a = loam_vmalloc(&fix.vm, 5000, &opts);
+	CHECK(loam_vfree(&fix.vm, a));
+	CHECK_EQ(loam_vmalloc_whereis(&fix.vm, (uintptr_t)a + 4999, &live), LOAM_PLACE_FREED);
+	CHECK_EQ(live.address, (uintptr_t)a);
+	CHECK_EQ(live.nbytes, 5000);
+	CHECK(live.site == &site_a);
+	CHECK_EQ(loam_vmalloc_is_live(&fix.vm, a), 0);
+	CHECK_OK(loam_vmalloc_purge(&fix.vm));
+	CHECK_EQ(loam_vmalloc_whereis(&fix.vm, (uintptr_t)a, &live), LOAM_PLACE_UNUSED);
+	vm_end();
+}
+
 TEST(V6_each_area_says_who_asked)
 {
 	struct loam_vmalloc_live live[2];

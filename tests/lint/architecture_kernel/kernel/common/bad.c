@@ -1,0 +1,3 @@
+#ifdef __aarch64__
+int broadcast;
+#endif
