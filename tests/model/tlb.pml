@@ -12,7 +12,7 @@
  * they must have none either); an idle CPU that goes on holds none; nobody waits for ever (invalid end states).
  *
  * Parameters: N CPUs, A areas, GENS generations. Variants: TABLES (flush_tables: idle CPUs answer too), LOSSY (one IPI gets lost, waiters ask again),
- * AWAKE (nobody idles; for larger machines).
+ * AWAKE (nobody idles; for larger machines), IDLERS (only the first so many CPUs idle).
  * Seeded bugs, each a step left out or a pair of steps the other way round, as a missing order would allow: BUG=1..9, see the table at the end.
  */
 #ifndef N
@@ -26,6 +26,9 @@
 #endif
 #ifndef BUG
 #define BUG 0
+#endif
+#ifndef IDLERS
+#define IDLERS N
 #endif
 
 #define ALL ((1 << A) - 1)
@@ -228,7 +231,7 @@ end:	do
 
 #ifndef AWAKE
 	/* idle; whatever interrupt wakes it leaves the state first */
-	:: state[c] = IDLE;
+	:: c < IDLERS -> state[c] = IDLE;
 		do
 #ifdef TABLES
 		:: ipi[c] -> catch_up()
