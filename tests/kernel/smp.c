@@ -105,3 +105,82 @@ TEST(every_layer_under_load_with_interrupts_that_allocate)
 {
 	CHECK_EQ(stress_run(4), 0);
 }
+
+/* ---- the heap under a timer of 10 kHz on every CPU ------------------------------------------------------------------------------------ */
+
+enum { TICKS_A_SECOND = 10000, ROUNDS = 3000, KEPT = 64 };
+
+static struct {
+	void *left[256]; /* by a tick of that CPU, for its next one */
+	unsigned int ticks;
+	unsigned int wrong;
+} ticking;
+
+static void fill_with(void *object, size_t nbytes, unsigned char byte)
+{
+	for (size_t i = 0; i < nbytes; i++)
+		((unsigned char *)object)[i] = byte;
+}
+
+static bool filled_with(const void *object, size_t nbytes, unsigned char byte)
+{
+	for (size_t i = 0; i < nbytes; i++)
+		if (((const unsigned char *)object)[i] != byte)
+			return false;
+	return true;
+}
+
+/* In the interrupt: one object lives within it, one until the next. */
+static void tick_allocates(void)
+{
+	unsigned int cpu = loam_port_cpu();
+	void *here = kmalloc(64), *stays = kmalloc(200);
+
+	if (!here || !stays || (ticking.left[cpu] && !filled_with(ticking.left[cpu], 200, 0xa0))) {
+		__atomic_add_fetch(&ticking.wrong, 1, __ATOMIC_RELAXED);
+		return;
+	}
+	fill_with(here, 64, 0xb0);
+	fill_with(stays, 200, 0xa0);
+	kfree(ticking.left[cpu]);
+	ticking.left[cpu] = stays;
+	kfree(here);
+	__atomic_add_fetch(&ticking.ticks, 1, __ATOMIC_RELAXED);
+}
+
+static void allocate_meanwhile(void *arg)
+{
+	void *kept[KEPT] = {NULL};
+
+	(void)arg;
+	/* Until this CPU's work has met enough ticks, however fast the machine is. */
+	for (unsigned int round = 0; round < ROUNDS || __atomic_load_n(&ticking.ticks, __ATOMIC_RELAXED) < 500;
+	     round++) {
+		unsigned int i = round % KEPT;
+		size_t nbytes = i % 2 == 0 ? 64 : 200;
+
+		if (kept[i] && !filled_with(kept[i], nbytes, (unsigned char)i))
+			__atomic_add_fetch(&ticking.wrong, 1, __ATOMIC_RELAXED);
+		kfree(kept[i]);
+		kept[i] = kmalloc(nbytes);
+		if (kept[i])
+			fill_with(kept[i], nbytes, (unsigned char)i);
+	}
+	for (unsigned int i = 0; i < KEPT; i++)
+		kfree(kept[i]);
+}
+
+TEST(H2_the_heap_under_a_10_kHz_timer_on_every_cpu)
+{
+	ticking.ticks = ticking.wrong = 0;
+	machine_ticks(TICKS_A_SECOND, tick_allocates);
+	machine_run(allocate_meanwhile, NULL);
+	machine_ticks(0, NULL);
+	for (unsigned int cpu = 0; cpu < sizeof(ticking.left) / sizeof(ticking.left[0]); cpu++) {
+		kfree(ticking.left[cpu]);
+		ticking.left[cpu] = NULL;
+	}
+	CHECK_EQ(ticking.wrong, 0);
+	CHECK(ticking.ticks >= 500);
+	CHECK_OK(loam_audit(&kernel_system));
+}

@@ -199,3 +199,26 @@ TEST(H1_one_idle_run_and_two_who_want_it)
 {
 	EXPLORE(give_large, large, NULL);
 }
+
+/* ---- a CPU that goes, while the other trims and ticks --------------------------------------------------------------------------------------------- */
+
+static void leave_and_tick(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		/* CPU 0 works on; what CPU 1 frees may be its own. */
+		loam_heap_free(&s.heap, use(s.given[0]));
+		loam_heap_tick(&s.heap);
+		s.kept[0] = use(loam_heap_alloc(&s.heap, 64));
+		return;
+	}
+	loam_heap_free(&s.heap, use(s.given[1]));
+	loam_heap_free(&s.heap, use(loam_heap_alloc(&s.heap, 64)));
+	/* Its last act: from here on it runs no more code. */
+	SCHED_CHECK(loam_heap_cpu_offline(&s.heap, 1) == LOAM_OK);
+}
+
+TEST(H2_a_cpu_goes_offline_in_every_order)
+{
+	EXPLORE(give_one, leave_and_tick, NULL);
+}

@@ -25,7 +25,7 @@ TEST(H1_typed_objects_are_constructed_once_and_keep_what_they_hold)
 		.name = "thing", .nbytes = sizeof(struct thing), .construct = construct, .context = (void *)0x7e57};
 	struct loam_heap_cache *cache;
 	struct thing *things[300];
-	unsigned int after_one;
+	unsigned int after_one = 0;
 
 	constructed = 0;
 	CHECK_OK(loam_heap_cache_create(rig.heap, &config, &cache));
