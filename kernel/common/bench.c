@@ -44,11 +44,17 @@ static void print(const struct bench_row *row, unsigned int ncpus, uint64_t coun
 		(void)kformat(where, sizeof(where), ", on %u CPUs at once", ncpus);
 	kprintf("{\"layer\": \"%s\", \"name\": \"%s%s\", \"unit\": \"instructions\", \"value\": %lu.%02lu, ",
 		row->layer, row->name, where, (unsigned long)(hundredths / 100), (unsigned long)(hundredths % 100));
-	if (row->at_most != 0 && ncpus == 1)
-		kprintf("\"gate\": \"<= %lu\", \"met\": %s}\n", row->at_most,
-			hundredths <= row->at_most * 100 ? "true" : "false");
-	else
+	if (row->at_most == 0 || ncpus > 1) {
 		kprintf("\"gate\": null, \"met\": null}\n");
+		return;
+	}
+	kprintf("\"gate\": \"<= %lu\", \"met\": ", row->at_most);
+	if (hundredths <= row->at_most * 100)
+		kprintf("true}\n");
+	else if (row->why != NULL)
+		kprintf("false, \"why\": \"%s\"}\n", row->why);
+	else
+		kprintf("false}\n");
 }
 
 static void run_here(void *arg)

@@ -11,6 +11,7 @@ struct bench_row {
 	const void *context;
 	unsigned long n;       /* operations that are counted, after as many again to warm up */
 	unsigned long at_most; /* instructions an operation may take; 0: not asked */
+	const char *why;       /* said where that is missed */
 	bool everywhere;       /* @run may run on several CPUs at once: where there are several, count that too */
 };
 

@@ -52,6 +52,9 @@ static void batch(const void *context, unsigned long n)
 	}
 }
 
+static const char why[] = "each half is a swap on the frame's own word with every check of the call around it, "
+			  "against interrupts and thieves too; what a batch shares shows what one call pays for";
+
 static void row(const char *name, void (*run)(const void *, unsigned long), const struct work *work, unsigned long n,
 		unsigned long at_most)
 {
@@ -61,6 +64,7 @@ static void row(const char *name, void (*run)(const void *, unsigned long), cons
 				      .context = work,
 				      .n = n,
 				      .at_most = at_most,
+				      .why = why,
 				      .everywhere = run == pair});
 }
 

@@ -53,6 +53,10 @@ static void map(const void *context, unsigned long n)
 	}
 }
 
+static const char why[] =
+	"besides frames and entries an area is found, claimed, published, flushed, released and recorded, each where "
+	"another CPU may be doing the same to it; docs/theory/vmalloc.md says what that costs";
+
 static void row(const char *name, void (*run)(const void *, unsigned long), const void *context, unsigned long n,
 		unsigned long at_most)
 {
@@ -62,6 +66,7 @@ static void row(const char *name, void (*run)(const void *, unsigned long), cons
 				      .context = context,
 				      .n = n,
 				      .at_most = at_most,
+				      .why = why,
 				      .everywhere = run == pair});
 }
 
