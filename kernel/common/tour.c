@@ -341,8 +341,10 @@ unsigned int tour_end(void)
 	if (expect(loam_audit(&kernel_system) == LOAM_OK, "the audit"))
 		kprintf("     audit: every invariant of every layer holds\n");
 	uint64_t grown = now.arena - before.arena + (now.tables - before.tables);
-	kprintf("     frames in use: %lu before, %lu now, of which %lu new page tables and arena metadata\n",
-		(unsigned long)before.used, (unsigned long)now.used, (unsigned long)grown);
+	bool shrunk = (int64_t)grown < 0;
+	kprintf("     frames in use: %lu before, %lu now, of which %lu %s page tables and arena metadata\n",
+		(unsigned long)before.used, (unsigned long)now.used, (unsigned long)(shrunk ? 0 - grown : grown),
+		shrunk ? "fewer" : "new");
 	if (expect(now.used == before.used + grown && now.quarantined == before.quarantined, "every frame is back"))
 		kprintf("     every frame is back\n");
 	found += failures;
