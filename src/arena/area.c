@@ -135,7 +135,7 @@ static inline enum loam_status claim(struct loam_arena *arena, uintptr_t address
 			if (LOAMI_UNLIKELY((loami_load_acquire(&area->record->flags) & flags) == 0))
 				return LOAM_ERR_NOT_FOUND;
 		}
-		if (LOAMI_UNLIKELY(!swap_claim(loami_state(area->span, area->index), state)))
+		if (LOAMI_UNLIKELY(!swap_claim(loami_state(area->span, area->index), state))) /* CLAIM */
 			continue;
 		if (LOAMI_LIKELY(loami_load_acquire(&((struct loami_span *)area->span)->version) == area->version &&
 				 (flags == 0 || loami_load_relaxed(&area->record->sequence) == sequence)))
@@ -225,7 +225,7 @@ void loam_arena_publish(struct loam_arena *arena, const struct loam_area *area, 
 	unsigned int number;
 	unsigned long irq;
 
-	loami_store_release(at, loami_load_relaxed(at) | LOAMI_AREA_DIRTY); /* from CLAIMED, one bit more */
+	loami_store_release(at, loami_load_relaxed(at) | LOAMI_AREA_DIRTY); /* DIRTY: from CLAIMED, one bit more */
 	irq = loam_port_irq_save();
 	number = loam_port_cpu();
 	cpu = loami_arena_cpu(arena, number);

@@ -1,6 +1,6 @@
 /* vmalloc/flush.c: from freed to free: batches, flushes, and who gives back.
  *
- * 1 Protocol. claim: loam_arena_claim, one winner. clear: loam_paging_unmap. publish: the range joins the open batch of this CPU, and its frames this CPU's list; those of long areas
+ * 1 Protocol, with the names of tests/model/tlb.pml. claim: loam_arena_claim, one winner. clear: loam_paging_unmap. publish: the range joins the open batch of this CPU, and its frames this CPU's list; those of long areas
  *   hang on its record. seal: the batch is taken from the CPU and one flush for all of it is started, with no lock held. release: when that flush is done, first the
  *   frames go back, then the ranges. A batch is sealed when it is full, when it is old, and when an allocation would fail.
  * 2 Who waits? Nobody who frees. A sealed batch stands in the ring until somebody who allocates, frees or ticks finds its flush done; he gives back a
@@ -106,7 +106,7 @@ static bool seal(struct loam_vm *vm, unsigned int first, unsigned int end, loam_
 
 	hold(vm);
 	for (unsigned int i = first; i < end; i++)
-		seal_cpu(vm, i, &sealed);
+		seal_cpu(vm, i, &sealed); /* SEAL */
 	if (sealed.areas.nareas == 0 && sealed.loose.npages == 0) {
 		let_go(vm);
 		return false;
@@ -237,7 +237,7 @@ static size_t give_back(struct loam_vm *vm, struct part *part)
 		if (chain.first != LOAM_PFN_NONE)
 			given += loami_chain_free(vm->config.frames, &chain);
 	}
-	loam_arena_release_popped(&vm->arena, part->areas, part->nareas);
+	loam_arena_release_popped(&vm->arena, part->areas, part->nareas); /* RELEASE, as all of the above */
 	return given;
 }
 

@@ -213,6 +213,42 @@ TEST(V4_a_silent_cpu_delays_and_is_named_and_nothing_is_let_go)
 	smp_end();
 }
 
+/* A CPU keeps interrupts masked for a whole second: ten times somebody's patience ends, each time with the CPU's name, and what it may still read stays whose it was. */
+TEST(V4_a_cpu_with_interrupts_off_for_a_second_is_named_and_reuses_nothing)
+{
+	unsigned int named = 0, asked = 0;
+	loam_pfn behind[3];
+	char *address, *other;
+	uint64_t until;
+
+	smp_begin(0, 100000000);
+	address = alloc(3);
+	for (size_t i = 0; i < 3; i++) {
+		struct loam_paging_entry entry;
+
+		CHECK_OK(loam_paging_query(&smp.tree, (uintptr_t)address + i * PAGE, &entry));
+		behind[i] = loam_frame_containing(entry.pa);
+	}
+	host_run(smp.machine, touch, address);
+	host_hold(smp.machine, 3, true);
+	CHECK(loam_vfree(&smp.vm, address));
+	for (until = loam_port_time() + UINT64_C(1000000000); loam_port_time() < until; asked++) {
+		tap_log_capture();
+		CHECK_STATUS(loam_vmalloc_purge(&smp.vm), LOAM_ERR_TIMEOUT);
+		named += strstr(tap_log_end(), "cpu 3 has not flushed generation") != NULL;
+		other = alloc(3);
+		CHECK(other != address);
+		for (size_t i = 0; i < 3; i++)
+			CHECK_EQ(loam_frame_ref_get(smp.rig->frames, behind[i]), 1);
+		CHECK(loam_vfree(&smp.vm, other));
+	}
+	CHECK(asked > 0);
+	CHECK_EQ(named, asked);
+	host_hold(smp.machine, 3, false);
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	smp_end();
+}
+
 TEST(V4_free_now_with_a_silent_cpu_leaves_it_to_wait)
 {
 	struct loam_vmalloc_stats stats;
