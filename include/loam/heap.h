@@ -61,6 +61,7 @@ struct loam_heap_cache {
 	uint16_t depot_max;
 	uint32_t usable; /* bytes a caller may use of an object */
 	bool typed;
+	uint32_t visitors; /* (a) of a typed one: who looks at it although he has none of its objects */
 	struct loam_lock lock;
 	uint64_t partial;             /* (l) first slab with some places free, by frame number */
 	uint64_t empty;               /* (l) first wholly free slab */

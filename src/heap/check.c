@@ -207,7 +207,7 @@ static void look_at_frames(struct looking *looking)
 		switch (loami_heap_kind(heap, pfn)) {
 		case LOAMI_KIND_SLAB:
 			if (loami_slab_at(heap, pfn)->code < LOAMI_LIVE ||
-			    !heap->caches[loami_slab_at(heap, pfn)->code])
+			    !loami_cache_of(heap, loami_slab_at(heap, pfn)->code))
 				WRONG(looking, "the slab at frame 0x%lx is of no cache\n", (unsigned long)pfn);
 			slab_frames++;
 			break;
@@ -249,7 +249,7 @@ enum loam_status loam_heap_check(struct loam_heap *heap)
 	look_at_frames(&looking);
 	look_at_regions(&looking);
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++)
-		if (heap->caches[code])
-			look_at_cache(&looking, heap->caches[code]);
+		if (loami_cache_of(heap, code))
+			look_at_cache(&looking, loami_cache_of(heap, code));
 	return looking.wrong == 0 ? LOAM_OK : LOAM_ERR_INVALID;
 }

@@ -49,25 +49,48 @@ void loami_harden_shuffle(struct loami_heap_cpu *cpu, struct loami_entry *entrie
 	}
 }
 
-bool loami_harden_hold(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_entry *entry)
+/* The caller is pinned. */
+static void begin_visit(struct loam_heap_cache *cache)
 {
-	struct loami_held *held = &cpu->held[next_random(cpu) % LOAMI_HELD];
-	struct loami_held out = *held;
+	if (cache->typed)
+		(void)loami_fetch_add(&cache->visitors, 1);
+}
 
-	if (cache->nbytes > QUARANTINE_NBYTES_MAX)
+void loami_harden_parked(struct loam_heap_cache *cache)
+{
+	if (cache->typed)
+		(void)loami_fetch_sub_release(&cache->visitors, 1);
+}
+
+/* Whose object comes out is looked up under the lock: its cache cannot be going, or its objects would have been taken out before. */
+bool loami_harden_hold(struct loami_heap_cpu *cpu, struct loam_heap_cache **cache, struct loami_entry *entry)
+{
+	struct loami_held *held, out;
+	unsigned long irq;
+
+	if ((*cache)->nbytes > QUARANTINE_NBYTES_MAX) {
+		begin_visit(*cache);
 		return true;
-	*held = (struct loami_held){*entry, cache->code};
-	loami_store_relaxed(&cpu->stock[cache->code].nheld, cpu->stock[cache->code].nheld + 1);
-	if (!out.entry.object)
-		return false;
-	loami_store_relaxed(&cpu->stock[out.code].nheld, cpu->stock[out.code].nheld - 1);
-	*entry = out.entry;
-	return true;
+	}
+	held = &cpu->held[next_random(cpu) % LOAMI_HELD];
+	irq = loami_lock_irq(&cpu->holding);
+	out = *held;
+	*held = (struct loami_held){*entry, (*cache)->code};
+	loami_store_relaxed(&cpu->stock[(*cache)->code].nheld, cpu->stock[(*cache)->code].nheld + 1);
+	if (out.entry.object) {
+		loami_store_relaxed(&cpu->stock[out.code].nheld, cpu->stock[out.code].nheld - 1);
+		*entry = out.entry;
+		*cache = loami_cache_of((*cache)->heap, (unsigned int)out.code);
+		begin_visit(*cache);
+	}
+	loami_unlock_irq(&cpu->holding, irq);
+	return out.entry.object != NULL;
 }
 
 size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_entry *out,
 			    size_t n)
 {
+	unsigned long irq = loami_lock_irq(&cpu->holding);
 	size_t got = 0;
 
 	for (unsigned int i = 0; i < LOAMI_HELD && got < n && cpu->stock[cache->code].nheld != 0; i++) {
@@ -77,6 +100,7 @@ size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_c
 		cpu->held[i].entry.object = NULL;
 		loami_store_relaxed(&cpu->stock[cache->code].nheld, cpu->stock[cache->code].nheld - 1);
 	}
+	loami_unlock_irq(&cpu->holding, irq);
 	return got;
 }
 

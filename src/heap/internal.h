@@ -111,6 +111,8 @@ struct loami_heap_cpu {
 	uint32_t draining;        /* the code that is next to be given back; 0: none */
 	uint64_t random;          /* where the heap is hardened, as what follows */
 	struct loami_held *held;  /* LOAMI_HELD of them */
+	struct loam_lock
+		holding; /* guards @held and nheld: whoever destroys a typed cache takes its objects out of every CPU's quarantine */
 	uint64_t allocs[LOAM_HEAP_CODES];
 	struct loami_stock stock[LOAM_HEAP_CODES];
 };
@@ -248,9 +250,14 @@ static inline struct loami_slab *loami_slab_at(const struct loam_heap *heap, loa
 	return LOAMI_TAIL(struct loami_slab, loami_heap_slot(heap, head));
 }
 
+/* The code of a cache that is being destroyed: no longer to be found, not yet to be given to another. */
+#define LOAMI_CACHE_GOING ((struct loam_heap_cache *)1)
+
 static inline struct loam_heap_cache *loami_cache_of(const struct loam_heap *heap, unsigned int code)
 {
-	return loami_load_acquire(&heap->caches[code]);
+	struct loam_heap_cache *cache = loami_load_acquire(&heap->caches[code]);
+
+	return cache == LOAMI_CACHE_GOING ? NULL : cache;
 }
 
 /* For an address sanitizer: @object has an owner, or has none. Nothing in other builds. */
@@ -276,6 +283,16 @@ static inline void loami_object_free(const struct loam_heap *heap, unsigned int 
 	(void)heap, (void)code, (void)object;
 #endif
 }
+
+/* A look at a cache by its code, by somebody who has none of its objects: it stays until the look ends. Pinned meanwhile, so that destroy need not wait for a task
+ * that does not run. */
+struct loami_visit {
+	struct loam_heap_cache *cache;
+	struct loam_pin pin;
+};
+/* Return: false, and nothing to end, when there is no such cache. */
+bool loami_visit_begin(struct loam_heap *heap, unsigned int code, struct loami_visit *visit);
+void loami_visit_end(struct loami_visit *visit);
 
 static inline bool loami_heap_ready(const struct loam_heap *heap)
 {
@@ -348,6 +365,8 @@ void loami_cpu_flush(struct loam_heap *heap, unsigned int index);
 unsigned int loami_cpu_flush_here(struct loam_heap *heap, bool idle);
 /* The same for one cache. */
 void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu);
+/* Only what is in quarantine there; the CPU may be at work. */
+void loami_cpu_flush_held(struct loam_heap_cache *cache, unsigned int cpu);
 void loami_depot_flush(struct loam_heap_cache *cache);
 /* Has another CPU asked for what is parked here? It counts as answered. */
 bool loami_cpu_asked(struct loam_heap *heap);
@@ -384,8 +403,10 @@ bool loami_large_resize(struct loam_heap *heap, void *object, size_t nbytes);
 
 /* The CPU is busy for these. */
 void loami_harden_shuffle(struct loami_heap_cpu *cpu, struct loami_entry *entries, size_t n);
-/* Put *@entry into quarantine. True: *@entry is now one to go on with, of the cache its slab says; false: there is none. */
-bool loami_harden_hold(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_entry *entry);
+/* Put *@entry into quarantine. True: *@entry and *@cache are now those to go on with, until loami_harden_parked(); false: there is none. */
+bool loami_harden_hold(struct loami_heap_cpu *cpu, struct loam_heap_cache **cache, struct loami_entry *entry);
+/* ... and it has been parked: the visit that began with it ends. */
+void loami_harden_parked(struct loam_heap_cache *cache);
 /* Up to @n of a cache's objects out of quarantine. */
 size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache, struct loami_entry *out,
 			    size_t n);

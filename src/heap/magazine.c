@@ -29,6 +29,7 @@ void loami_cpu_init(struct loam_heap *heap, unsigned int index, bool online)
 
 	loami_cpu_say_online(heap, cpu, online);
 	cpu->held = heap->held ? heap->held + (size_t)index * LOAMI_HELD : NULL;
+	cpu->holding = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_CACHE);
 	cpu->live = LOAMI_LIVE;
 	cpu->random = loam_port_random() | 1;
 	cpu->below = (struct loami_entry){NULL, &cpu->live};
@@ -176,7 +177,7 @@ static bool parks(const struct loami_heap_cpu *cpu, unsigned int code)
 {
 	const struct loami_stock *stock = &cpu->stock[code];
 
-	return stock->loaded || stock->full || stock->empty || stock->nheld != 0;
+	return stock->loaded || stock->full || stock->empty || loami_load_relaxed(&stock->nheld) != 0;
 }
 
 /* Of one cache, one magazine that is parked on a CPU, into slabs: the full ones first, last the loaded one and what is left. *@more: there is more. */
@@ -189,7 +190,7 @@ static void *flush_step(struct loami_heap_cpu *cpu, struct loam_heap_cache *cach
 	void *bad;
 
 	*more = true;
-	if (!magazine && stock->nheld != 0)
+	if (!magazine && loami_load_relaxed(&stock->nheld) != 0)
 		return put_entries(cache, held, loami_harden_release(cpu, cache, held, LOAMI_COUNT(held)));
 	if (!magazine) {
 		*more = false;
@@ -230,15 +231,34 @@ void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu)
 		twice(cache, bad);
 }
 
+void loami_cpu_flush_held(struct loam_heap_cache *cache, unsigned int index)
+{
+	struct loami_heap_cpu *cpu = loami_heap_cpu(cache->heap, index);
+	struct loami_entry held[16];
+	void *bad = NULL, *found;
+	size_t n;
+
+	while (loami_load_relaxed(&cpu->stock[cache->code].nheld) != 0 &&
+	       (n = loami_harden_release(cpu, cache, held, LOAMI_COUNT(held))) != 0) {
+		found = put_entries(cache, held, n);
+		bad = found ? found : bad;
+	}
+	if (bad)
+		twice(cache, bad);
+}
+
 void loami_cpu_flush(struct loam_heap *heap, unsigned int index)
 {
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		struct loami_visit visit;
 
-		if (cache && parks(cpu, code))
-			(void)flush_cache(cpu, cache);
+		if (!loami_visit_begin(heap, code, &visit))
+			continue;
+		if (parks(cpu, code))
+			(void)flush_cache(cpu, visit.cache);
+		loami_visit_end(&visit);
 	}
 }
 
@@ -254,12 +274,17 @@ static void answer_drain(struct loam_heap *heap, struct loami_heap_cpu *cpu)
 	if (LOAMI_LIKELY(cpu->draining == 0))
 		return;
 	for (; cpu->draining < LOAM_HEAP_CODES; cpu->draining++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, cpu->draining);
+		struct loami_visit visit;
+		bool parked;
 
-		if (!cache || !parks(cpu, cpu->draining))
+		if (!loami_visit_begin(heap, cpu->draining, &visit))
 			continue;
-		(void)flush_step(cpu, cache, &more);
-		break;
+		parked = parks(cpu, cpu->draining);
+		if (parked)
+			(void)flush_step(cpu, visit.cache, &more);
+		loami_visit_end(&visit);
+		if (parked)
+			break;
 	}
 	if (!more)
 		cpu->draining = cpu->draining < LOAM_HEAP_CODES ? cpu->draining + 1 : 0;
@@ -308,22 +333,25 @@ unsigned int loami_cpu_flush_here(struct loam_heap *heap, bool idle)
 	struct loam_pin pin = {0};
 
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, code);
-		bool more = cache != NULL;
+		bool more = loami_cache_of(heap, code) != NULL;
 
 		for (unsigned int i = 0; more && i < STEPS; i++) {
 			struct loami_heap_cpu *cpu;
+			struct loami_visit visit;
 			uint64_t *word;
 
+			if (!loami_visit_begin(heap, code, &visit))
+				break;
 			pin = loam_port_pin();
 			cpu = loami_heap_cpu(heap, pin.cpu);
 			word = loami_cpu_idle(heap, cpu);
 			more = parks(cpu, code) && loami_idle_enter(word);
 			if (more) {
-				(void)(idle ? age_step(cpu, cache, &more) : flush_step(cpu, cache, &more));
+				(void)(idle ? age_step(cpu, visit.cache, &more) : flush_step(cpu, visit.cache, &more));
 				loami_idle_leave(word);
 			}
 			loam_port_unpin(pin);
+			loami_visit_end(&visit);
 		}
 	}
 	return pin.cpu;
@@ -422,13 +450,13 @@ static void *park(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, con
 /* Through quarantine: another object comes out, perhaps of another cache. */
 static void *park_held(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, struct loami_entry entry)
 {
-	struct loam_heap *heap = cache->heap;
+	void *bad;
 
-	if (!loami_harden_hold(cpu, cache, &entry))
+	if (!loami_harden_hold(cpu, &cache, &entry))
 		return NULL;
-	cache = loami_cache_of(heap,
-			       loami_slab_at(heap, loami_slab_head(heap, loami_heap_pfn(heap, entry.object)))->code);
-	return park(cpu, cache, &entry);
+	bad = park(cpu, cache, &entry);
+	loami_harden_parked(cache);
+	return bad;
 }
 
 /* ---- the shared path: an interrupt landed inside this CPU's fast path -------------------------------------------------------------- */

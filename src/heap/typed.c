@@ -1,8 +1,10 @@
 /* heap/typed.c: caches for objects of one type.
  *
  * A typed cache is a size class of its own: its name, its size, its slabs, never shared with another. Its descriptor is a piece of metadata; its code is what its live
- * objects' state bytes say. Destroying takes back what every CPU has parked, which needs those CPUs not to be at it: the caller promises that nobody uses the cache
- * any more, and the only other visitor, a CPU that answers a drain, is waited for by its busy byte after the cache has been taken off the list.
+ * objects' state bytes say. Destroying takes back what every CPU has parked, which needs nobody to be at it: the caller promises that nobody uses the cache any more.
+ * Others remain. Who trims, adds figures up or answers a drain looks at every cache: a visit, counted in the descriptor, and no new one begins once the cache is off the list. A
+ * CPU that frees anything into quarantine may get an object of this cache out in exchange, which is a visit too: so these are taken out of every quarantine before. The code
+ * stays taken until all is done: a new cache of that code would meet the old one's magazines.
  * Lock: registry, for the table of codes.
  */
 #include "internal.h"
@@ -74,6 +76,32 @@ enum loam_status loam_heap_cache_create(struct loam_heap *heap, const struct loa
 	return LOAM_OK;
 }
 
+bool loami_visit_begin(struct loam_heap *heap, unsigned int code, struct loami_visit *visit)
+{
+	unsigned long irq;
+
+	visit->cache = loami_cache_of(heap, code);
+	if (!visit->cache || code < LOAMI_FIRST_TYPED)
+		return visit->cache != NULL;
+	visit->pin = loam_port_pin();
+	irq = loami_lock_irq(&heap->registry);
+	visit->cache = loami_cache_of(heap, code);
+	if (visit->cache)
+		(void)loami_fetch_add(&visit->cache->visitors, 1);
+	loami_unlock_irq(&heap->registry, irq);
+	if (!visit->cache)
+		loam_port_unpin(visit->pin);
+	return visit->cache != NULL;
+}
+
+void loami_visit_end(struct loami_visit *visit)
+{
+	if (!visit->cache->typed)
+		return;
+	(void)loami_fetch_sub_release(&visit->cache->visitors, 1);
+	loam_port_unpin(visit->pin);
+}
+
 static uint64_t live_objects(struct loam_heap_cache *cache)
 {
 	struct loam_heap *heap = cache->heap;
@@ -104,12 +132,10 @@ static void name_one(void *context, const struct loam_heap_object *object)
 		loami_print("loam: heap: 0x%lx of %s\n", (unsigned long)object->start, naming->cache->name);
 }
 
-/* No CPU is, or will be, at @cache. */
-static void wait_for_cpu(struct loam_heap *heap, unsigned int index)
+/* Nobody is, or will be, at @cache. */
+static void wait_for_visitors(struct loam_heap_cache *cache)
 {
-	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
-
-	for (unsigned int round = 0; loami_load_seq(loami_cpu_idle(heap, cpu)) != 1; round++)
+	for (unsigned int round = 0; loami_load_acquire(&cache->visitors) != 0; round++)
 		loam_port_relax(round);
 }
 
@@ -122,15 +148,20 @@ enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_hea
 	LOAMI_TASK_ONLY();
 	if (!cache || !cache->typed || cache->heap != heap || loami_cache_of(heap, cache->code) != cache)
 		return LOAM_ERR_INVALID;
+	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end) && heap->hardened; cpu++)
+		loami_cpu_flush_held(cache, cpu);
+	irq = loami_lock_irq(&heap->registry);
+	loami_store_seq(&heap->caches[cache->code], LOAMI_CACHE_GOING);
+	loami_unlock_irq(&heap->registry, irq);
+	wait_for_visitors(cache);
 	live = live_objects(cache);
 	if (live != 0) {
+		loami_store_release(&heap->caches[cache->code], cache);
 		loami_print("loam: heap: cache %s still has %lu live objects\n", cache->name, (unsigned long)live);
 		(void)loam_heap_walk(heap, name_one, &naming);
 		return LOAM_ERR_IN_USE;
 	}
-	loami_store_seq(&heap->caches[cache->code], (struct loam_heap_cache *)NULL);
 	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++) {
-		wait_for_cpu(heap, cpu);
 		loami_cpu_flush_cache(cache, cpu);
 		allocs += loami_heap_cpu(heap, cpu)->allocs[cache->code];
 		loami_heap_cpu(heap, cpu)->allocs[cache->code] = 0;
@@ -143,6 +174,7 @@ enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_hea
 	irq = loami_lock_irq(&heap->registry);
 	heap->retired_allocs += allocs;
 	heap->retired_bytes += allocs * cache->usable;
+	loami_store_release(&heap->caches[cache->code], (struct loam_heap_cache *)NULL);
 	loami_unlock_irq(&heap->registry, irq);
 	loami_heap_forget(heap);
 	loami_piece_free(heap, cache, DESCRIPTOR_NBYTES);

@@ -10,15 +10,16 @@
 static void trim_slabs(struct loam_heap *heap)
 {
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		struct loami_visit visit;
 		unsigned long irq;
 
-		if (!cache)
+		if (!loami_visit_begin(heap, code, &visit))
 			continue;
-		loami_depot_flush(cache);
-		irq = loami_lock_irq(&cache->lock);
-		loami_slabs_trim(cache, 0);
-		loami_unlock_irq(&cache->lock, irq);
+		loami_depot_flush(visit.cache);
+		irq = loami_lock_irq(&visit.cache->lock);
+		loami_slabs_trim(visit.cache, 0);
+		loami_unlock_irq(&visit.cache->lock, irq);
+		loami_visit_end(&visit);
 	}
 }
 
@@ -80,10 +81,13 @@ static void age_shared(struct loam_heap *heap)
 	uint64_t allocs = loami_load_relaxed(&heap->large_allocs);
 
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		struct loami_visit visit;
 
-		if (cache && loami_load_relaxed(&cache->ndepot) != 0)
-			loami_depot_age(cache);
+		if (!loami_visit_begin(heap, code, &visit))
+			continue;
+		if (loami_load_relaxed(&visit.cache->ndepot) != 0)
+			loami_depot_age(visit.cache);
+		loami_visit_end(&visit);
 	}
 	if (allocs == loami_load_relaxed(&heap->large_seen))
 		(void)loami_large_trim(heap);
@@ -180,13 +184,14 @@ static struct sums sum_up(struct loam_heap *heap)
 	struct sums sums = {0};
 
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, code);
 		struct loam_heap_class_stats stats;
+		struct loami_visit visit;
 		uint64_t allocs;
 
-		if (!cache)
+		if (!loami_visit_begin(heap, code, &visit))
 			continue;
-		read_cache(heap, cache, &stats, &allocs);
+		read_cache(heap, visit.cache, &stats, &allocs);
+		loami_visit_end(&visit);
 		sums.live += stats.live;
 		sums.used += stats.live * stats.nbytes;
 		sums.allocs += allocs;
@@ -254,11 +259,14 @@ static enum loam_status read_one(struct loam_heap *heap, size_t index, struct lo
 	if (!loami_heap_ready(heap))
 		return LOAM_ERR_NOT_READY;
 	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES; code++) {
-		struct loam_heap_cache *cache = loami_cache_of(heap, code);
+		struct loami_visit visit;
 
-		if (!cache || index-- != 0)
+		if (!loami_cache_of(heap, code) || index-- != 0)
 			continue;
-		read_cache(heap, cache, stats, &allocs);
+		if (!loami_visit_begin(heap, code, &visit))
+			return LOAM_ERR_NOT_FOUND;
+		read_cache(heap, visit.cache, stats, &allocs);
+		loami_visit_end(&visit);
 		return LOAM_OK;
 	}
 	return LOAM_ERR_NOT_FOUND;

@@ -222,3 +222,59 @@ TEST(H2_a_cpu_goes_offline_in_every_order)
 {
 	EXPLORE(give_one, leave_and_tick, NULL);
 }
+
+/* ---- a typed cache ends while the other CPU, which has none of its objects any more, goes on ------------------------------------------------------------- */
+
+static struct {
+	struct loam_heap_cache *cache;
+	uint32_t over; /* atomic: nobody uses the cache any more */
+} typed;
+
+static struct loam_heap_cache *make_cache(void)
+{
+	struct loam_cache_config config = {.name = "passing", .nbytes = 64};
+	struct loam_heap_cache *cache;
+
+	SCHED_CHECK(loam_heap_cache_create(&s.heap, &config, &cache) == LOAM_OK);
+	return cache;
+}
+
+static void give_typed(void *context)
+{
+	begin(context);
+	typed.cache = make_cache();
+	typed.over = 0;
+	s.given[0] = loam_heap_cache_alloc(typed.cache);
+}
+
+static void end_cache(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 1) {
+		struct loam_heap_stats stats;
+
+		loam_heap_cache_free(typed.cache, use(s.given[0]));
+		loami_store_release(&typed.over, 1);
+		loam_heap_free(&s.heap, use(loam_heap_alloc(&s.heap, 64)));
+		loam_heap_read_stats(&s.heap, &stats);
+		(void)loam_heap_trim(&s.heap);
+		return;
+	}
+	for (unsigned int round = 0; loami_load_acquire(&typed.over) == 0; round++)
+		loam_port_relax(round);
+	SCHED_CHECK(loam_heap_cache_destroy(&s.heap, typed.cache) == LOAM_OK);
+	/* Of the same code: it must meet nothing of the old one. */
+	typed.cache = make_cache();
+	loam_heap_cache_free(typed.cache, use(loam_heap_cache_alloc(typed.cache)));
+	SCHED_CHECK(loam_heap_cache_destroy(&s.heap, typed.cache) == LOAM_OK);
+}
+
+TEST(H2_a_typed_cache_ends_in_every_order)
+{
+	EXPLORE(give_typed, end_cache, NULL);
+}
+
+TEST(H2_a_typed_cache_ends_in_every_order_when_hardened)
+{
+	EXPLORE(give_typed, end_cache, &s);
+}

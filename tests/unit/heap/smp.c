@@ -258,3 +258,50 @@ TEST(H2_a_drain_is_answered_a_magazine_at_a_time)
 	CHECK_EQ(loami_cpu_cached(rig.heap, 0, &rig.heap->sizes[7]), 0);
 	heap_rig_end(&rig);
 }
+
+/* CPU 0 makes typed caches and ends them; what the others do has nothing to do with them, but they trim, add up and free into quarantines all the while. */
+static bool make_and_end(struct rig *rig, unsigned int cpu, void *context)
+{
+	struct loam_heap *heap = context;
+	uint64_t seed = 5 + cpu;
+
+	(void)rig;
+	for (unsigned int step = 0; step < STEPS / 10; step++) {
+		uint64_t r = rig_random(&seed);
+		struct loam_cache_config config = {.name = "passing", .nbytes = 40};
+		struct loam_heap_cache *cache;
+		struct loam_heap_stats stats;
+		void *objects[8];
+
+		if (cpu != 0) {
+			loam_heap_free(heap, loam_heap_alloc(heap, 16 + r % 200));
+			if (r >> 32 & 31)
+				continue;
+			(void)loam_heap_trim(heap);
+			loam_heap_read_stats(heap, &stats);
+			continue;
+		}
+		if (loam_heap_cache_create(heap, &config, &cache) != LOAM_OK)
+			return false;
+		for (unsigned int i = 0; i < 8; i++)
+			objects[i] = loam_heap_cache_alloc(cache);
+		for (unsigned int i = 0; i < 8; i++)
+			loam_heap_cache_free(cache, objects[i]);
+		if (loam_heap_cache_destroy(heap, cache) != LOAM_OK)
+			return false;
+	}
+	return true;
+}
+
+TEST(H2_typed_caches_end_while_other_cpus_use_the_heap)
+{
+	unsigned int ncpus = rig_cpus() < CPUS ? rig_cpus() : CPUS;
+
+	for (int hardened = 0; hardened <= 1; hardened++) {
+		struct loam_heap_config config = {.ncpus = ncpus, .hardened = hardened != 0};
+		struct heap_rig rig = heap_rig_make_with(4096, &config);
+
+		CHECK(rig_run(rig.rig, make_and_end, rig.heap));
+		heap_rig_end(&rig);
+	}
+}
