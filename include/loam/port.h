@@ -176,6 +176,23 @@ uint64_t loam_port_time(void);
  */
 uint64_t loam_port_random(void);
 
+/* ---- for a kernel that tests itself --------------------------------------------------------------------------------------- */
+
+/* What can be had or not. */
+enum loam_fail_kind {
+	LOAM_FAIL_FRAME = 0, /* a frame or a run of frames */
+	LOAM_FAIL_METADATA,  /* a frame for bookkeeping */
+	LOAM_FAIL_TABLE,     /* a page-table frame */
+	LOAM_FAIL_RANGE,     /* a range of address space */
+};
+
+/**
+ * loam_port_fail() - whether what Loam is about to take shall be treated as not to be had. Asked only by a library built with -Dfailures=true
+ * (LOAM_FAILURES), right before it takes something, so that a kernel sees what its own code makes of it. Default: false.
+ * Example: return fault_injection_armed && random() % 64 == 0;
+ */
+bool loam_port_fail(enum loam_fail_kind kind);
+
 #ifdef __cplusplus
 }
 #endif

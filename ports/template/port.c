@@ -132,6 +132,13 @@ uint64_t loam_port_time(void)
 	return 0;
 }
 
+/* Only a library built with -Dfailures=true asks: shall what it is about to take be treated as not to be had? For a kernel that wants to see what its own code makes of it. */
+bool loam_port_fail(enum loam_fail_kind kind)
+{
+	(void)kind;
+	return false;
+}
+
 /* Is there entropy? x86-64: rdrand. Without any, delete this function: the default differs from call to call but is no secret. */
 uint64_t loam_port_random(void)
 {

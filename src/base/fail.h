@@ -1,23 +1,26 @@
 /* base/fail.h: places where memory may not be had, so that a test can make each of them fail, once or for good.
  *
- * A layer asks LOAMI_FAIL(kind) right before it takes something; true means: answer as if there were none. Without LOAM_POINTS it is false and costs nothing.
+ * A layer asks LOAMI_FAIL(kind) right before it takes something; true means: answer as if there were none. It is false and costs nothing but in the tests' build with
+ * LOAM_POINTS and in a kernel's with -Dfailures=true (LOAM_FAILURES), where the port is asked.
  */
 #ifndef LOAMI_BASE_FAIL_H
 #define LOAMI_BASE_FAIL_H
 
-#include <stdbool.h>
+#include <loam/port.h>
 
 enum loami_fail_kind {
-	LOAMI_FAIL_FRAME,    /* a frame or a run of frames */
-	LOAMI_FAIL_METADATA, /* a frame for bookkeeping */
-	LOAMI_FAIL_TABLE,    /* a page-table frame */
-	LOAMI_FAIL_RANGE,    /* a range of address space */
+	LOAMI_FAIL_FRAME = LOAM_FAIL_FRAME,
+	LOAMI_FAIL_METADATA = LOAM_FAIL_METADATA,
+	LOAMI_FAIL_TABLE = LOAM_FAIL_TABLE,
+	LOAMI_FAIL_RANGE = LOAM_FAIL_RANGE,
 	LOAMI_FAIL_KIND_COUNT
 };
 
 #ifdef LOAM_POINTS
 bool loami_should_fail(enum loami_fail_kind kind);
 #define LOAMI_FAIL(kind) loami_should_fail(kind)
+#elif defined(LOAM_FAILURES)
+#define LOAMI_FAIL(kind) loam_port_fail((enum loam_fail_kind)(kind))
 #else
 #define LOAMI_FAIL(kind) false
 #endif

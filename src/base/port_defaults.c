@@ -36,6 +36,12 @@ WEAK uint64_t loam_port_time(void)
 	return 0;
 }
 
+WEAK bool loam_port_fail(enum loam_fail_kind kind)
+{
+	(void)kind;
+	return false;
+}
+
 /* splitmix64 over the stack's address and the clock: differs from call to call, is no secret from an attacker. */
 WEAK uint64_t loam_port_random(void)
 {
