@@ -115,7 +115,10 @@ void arch_ipi_send(unsigned int cpu, enum arch_ipi ipi);
 
 /** arch_timer_init() - learn how fast the counters run; once, by the first CPU. */
 void arch_timer_init(void);
-/** arch_timer_start() - interrupt this CPU @hz times a second from now on: kernel_tick() each time. 0 stops it. */
+/**
+ * arch_timer_start() - interrupt this CPU up to @hz times a second from now on: kernel_tick() each time. 0 stops it.
+ * The next tick is counted from the end of the last one's handler: a CPU whose handlers take longer than a tick still gets on with its work.
+ */
 void arch_timer_start(unsigned int hz);
 /** arch_time() - nanoseconds since arch_timer_init(), the same on every CPU; 0 before. */
 uint64_t arch_time(void);

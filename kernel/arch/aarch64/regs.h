@@ -57,6 +57,7 @@ extern struct arm_gic arm_gic;
 /** arm_intc_acknowledge() - the number of the interrupt that waits, and *@token for arm_intc_end(). */
 uint32_t arm_intc_acknowledge(uint32_t *token);
 void arm_intc_end(uint32_t token);
+void arm_timer_hold(void);
 void arm_timer_again(void);
 /* firmware.c; smp.c */
 extern bool arm_psci_by_smc;

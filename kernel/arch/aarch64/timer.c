@@ -28,21 +28,28 @@ uint64_t arch_time(void)
 	return ((cycles >> 32) * nanoseconds_scaled << 12) + ((cycles & UINT32_MAX) * nanoseconds_scaled >> 20);
 }
 
+/* Its line is a level: it must be low before the interrupt is ended. */
+void arm_timer_hold(void)
+{
+	ARM_WRITE("cntv_ctl_el0", 0);
+	arm_isb();
+}
+
 void arm_timer_again(void)
 {
 	ARM_WRITE("cntv_tval_el0", cycles_per_tick);
+	ARM_WRITE("cntv_ctl_el0", 1);
+	arm_isb();
 }
 
 void arch_timer_start(unsigned int hz)
 {
 	if (hz == 0) {
-		ARM_WRITE("cntv_ctl_el0", 0);
+		arm_timer_hold();
 		return;
 	}
 	cycles_per_tick = ARM_READ("cntfrq_el0") / hz;
 	arm_timer_again();
-	ARM_WRITE("cntv_ctl_el0", 1);
-	arm_isb();
 }
 
 /* The cycle counter of the performance monitor: 64 bits wide, on, in all modes. */

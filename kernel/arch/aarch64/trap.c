@@ -68,12 +68,14 @@ static void interrupt(void)
 	kernel_interrupt_begin();
 	/* Ended before it is handled: the handler of a stop does not come back. Interrupts are masked, so none nests. */
 	if (number == ARM_TIMER)
-		arm_timer_again();
+		arm_timer_hold();
 	arm_intc_end(token);
-	if (number == ARM_TIMER)
+	if (number == ARM_TIMER) {
 		kernel_tick();
-	else if (number < ARCH_IPI_COUNT)
+		arm_timer_again();
+	} else if (number < ARCH_IPI_COUNT) {
 		kernel_ipi((enum arch_ipi)number);
+	}
 	kernel_interrupt_end();
 }
 

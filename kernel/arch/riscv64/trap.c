@@ -87,8 +87,8 @@ static void interrupt(uint64_t number)
 {
 	kernel_interrupt_begin();
 	if (number == INTERRUPT_TIMER) {
+		kernel_tick(); /* the request stays up meanwhile: interrupts are masked */
 		riscv_timer_again();
-		kernel_tick();
 	} else if (number == INTERRUPT_SOFTWARE) {
 		software_interrupt();
 	}

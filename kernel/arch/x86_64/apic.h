@@ -19,7 +19,7 @@ enum x86_apic_register {
 };
 
 #define X86_APIC_MASKED (1U << 16)
-#define X86_APIC_PERIODIC (1U << 17)
+#define X86_APIC_ONCE 0U
 #define X86_APIC_DIVIDE_BY_16 3U
 
 /* Commands: a vector, or one of these. */
@@ -30,5 +30,8 @@ enum x86_apic_register {
 uint32_t x86_apic_read(enum x86_apic_register reg);
 void x86_apic_write(enum x86_apic_register reg, uint32_t value);
 void x86_apic_command(uint32_t target, uint32_t command);
+
+/* timer.c: the next tick, from the end of the last one's handler. */
+void x86_timer_again(void);
 
 #endif

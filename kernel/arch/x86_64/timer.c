@@ -17,6 +17,7 @@
 static uint64_t cycles_start;
 static uint64_t nanoseconds_scaled; /* per cycle, times 2^32; 0: not measured yet */
 static uint64_t apic_hz;            /* after division by 16 */
+static uint32_t counts_per_tick;    /* one timer per CPU, but one rate for all */
 
 /* Count channel 2 down once, 1 / MEASURE_HZ seconds. */
 static void wait_measure(void)
@@ -57,6 +58,11 @@ uint64_t arch_time(void)
 	return (cycles >> 32) * nanoseconds_scaled + ((cycles & UINT32_MAX) * nanoseconds_scaled >> 32);
 }
 
+void x86_timer_again(void)
+{
+	x86_apic_write(X86_APIC_TIMER_INITIAL, counts_per_tick);
+}
+
 void arch_timer_start(unsigned int hz)
 {
 	if (hz == 0) {
@@ -66,8 +72,9 @@ void arch_timer_start(unsigned int hz)
 	}
 	uint64_t count = apic_hz / hz;
 	x86_apic_write(X86_APIC_TIMER_DIVIDE, X86_APIC_DIVIDE_BY_16);
-	x86_apic_write(X86_APIC_TIMER, X86_APIC_PERIODIC | X86_VECTOR_TIMER);
-	x86_apic_write(X86_APIC_TIMER_INITIAL, count == 0 ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
+	x86_apic_write(X86_APIC_TIMER, X86_APIC_ONCE | X86_VECTOR_TIMER);
+	counts_per_tick = count == 0 ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+	x86_timer_again();
 }
 
 /* The time-stamp counter always runs. */

@@ -64,6 +64,7 @@ static void interrupt(const struct arch_frame *frame)
 	switch (frame->vector) {
 	case X86_VECTOR_TIMER:
 		kernel_tick();
+		x86_timer_again();
 		break;
 	case X86_VECTOR_FLUSH:
 		kernel_ipi(ARCH_IPI_FLUSH);
