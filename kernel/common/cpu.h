@@ -22,9 +22,11 @@ struct cpu {
 	struct arch_cpu arch; /* third: the architecture's trap entry may look here for a stack */
 
 	void *stack_top;
-	bool online; /* atomic */
-	bool stopped;
+	bool online;  /* atomic */
+	bool stopped; /* atomic */
 	bool idle;
+	uint32_t poked; /* atomic: machine_poke() wants the tick's hook called; a word, as RISC-V swaps no bytes */
+	uintptr_t stopped_at; /* frame pointer where it stopped; valid once @stopped */
 
 	unsigned int irq_depth; /* interrupts being handled on this CPU; only it writes them */
 	unsigned int nmi_depth;

@@ -36,6 +36,14 @@ void kernel_tick(void)
 		hook();
 }
 
+static void poked(struct cpu *cpu)
+{
+	void (*hook)(void) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
+
+	if (__atomic_exchange_n(&cpu->poked, 0, __ATOMIC_ACQUIRE) != 0 && hook != NULL)
+		hook();
+}
+
 static void call(struct cpu_call *call)
 {
 	void (*function)(void *) = __atomic_load_n(&call->function, __ATOMIC_ACQUIRE);
@@ -56,8 +64,10 @@ void kernel_ipi(enum arch_ipi ipi)
 		break;
 	case ARCH_IPI_CALL:
 		call(&cpu->interrupt);
+		poked(cpu);
 		break;
 	case ARCH_IPI_STOP:
+		cpu->stopped_at = arch_frame_pointer();
 		__atomic_store_n(&cpu->stopped, true, __ATOMIC_RELEASE);
 		arch_halt();
 	case ARCH_IPI_WAKE:

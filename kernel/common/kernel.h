@@ -46,10 +46,6 @@ void kernel_set_tick_hook(void (*hook)(void));
 unsigned int smp_start(void);
 /** smp_interrupt() - call @function(@arg) on another CPU in interrupt context, and wait for it. From one CPU at a time. */
 void smp_interrupt(unsigned int cpu, void (*function)(void *arg), void *arg);
-/** smp_offline() - a CPU (not 0) leaves: what Loam keeps for it goes back, the CPU stops. From CPU 0, while no job runs there. */
-void smp_offline(unsigned int cpu);
-/** smp_online() - and comes back. Return: whether it did. */
-bool smp_online(unsigned int cpu);
 /** smp_stop_others() - for good; waits a moment for them to have stopped. */
 void smp_stop_others(void);
 /** smp_idle() - what a CPU does between jobs. */
@@ -58,6 +54,8 @@ LOAM_NORETURN void smp_idle(void);
 /* ---- panic.c ---------------------------------------------------------------------------------------------------------------- */
 
 LOAM_NORETURN LOAM_PRINTF(1, 2) void kernel_panic(const char *format, ...);
+/** kernel_silent() - a panic about another CPU: its backtrace is shown, if it can be stopped. */
+LOAM_NORETURN void kernel_silent(unsigned int cpu, const char *text);
 /** kernel_fault() - a trap nobody asked for. Returns only by leaving through a catcher. */
 LOAM_NORETURN void kernel_fault(const struct arch_frame *frame, const struct arch_fault *fault);
 bool kernel_is_panicking(void);

@@ -5,13 +5,59 @@
 /* What a CPU ticks at when nobody asks for more: the shell looks for typed bytes that often. */
 #define HZ 100
 
+unsigned int machine_cpus_all(void)
+{
+	return cpu_count;
+}
+
+bool machine_is_online(unsigned int cpu)
+{
+	return __atomic_load_n(&cpus[cpu].online, __ATOMIC_ACQUIRE);
+}
+
 unsigned int machine_cpus(void)
 {
 	unsigned int online = 0;
 
 	for (unsigned int i = 0; i < cpu_count; i++)
-		online += __atomic_load_n(&cpus[i].online, __ATOMIC_ACQUIRE);
+		online += machine_is_online(i);
 	return online;
+}
+
+/* Behind the kernel's own arena there is nothing, and at least a page is left between. */
+uintptr_t machine_arena(size_t nbytes)
+{
+	struct loam_vmalloc_stats stats;
+
+	(void)nbytes;
+	if (loam_vmalloc_read_stats(kernel_system.vm, &stats) != LOAM_OK)
+		return 0;
+	return (stats.arena_end + ((uintptr_t)1 << 30)) & ~(((uintptr_t)1 << 21) - 1);
+}
+
+void machine_silent(unsigned int cpu, const char *text)
+{
+	kernel_silent(cpu, text);
+}
+
+/* Asked by a library that was built for it: often, by every CPU, in every context. */
+static bool (*failure_hook)(unsigned int kind);
+
+bool loam_port_fail(enum loam_fail_kind kind)
+{
+	bool (*hook)(unsigned int kind) = __atomic_load_n(&failure_hook, __ATOMIC_ACQUIRE);
+
+	return hook != NULL && hook((unsigned int)kind);
+}
+
+bool machine_fail(bool (*hook)(unsigned int kind))
+{
+	__atomic_store_n(&failure_hook, hook, __ATOMIC_RELEASE);
+#ifdef LOAM_FAILURES
+	return true;
+#else
+	return false;
+#endif
 }
 
 uint64_t machine_load(uintptr_t address)

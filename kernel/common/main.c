@@ -19,6 +19,35 @@ static void begin(void)
 	arch_cpu_load(&first_cpu);
 }
 
+/* The decimal number behind @name, "seconds="; @otherwise where it does not stand there. */
+static unsigned int decimal(const char *line, const char *name, unsigned int otherwise)
+{
+	const char *at = words_find(line, name, 0);
+	unsigned int number = 0;
+
+	if (at == NULL)
+		return otherwise;
+	for (; *at >= '0' && *at <= '9' && number < 1000000; at++)
+		number = number * 10 + (unsigned int)(*at - '0');
+	return number;
+}
+
+static unsigned int torture(const char *line)
+{
+	static const char *const faults[] = {"", "fault=leak", "fault=scribble", "fault=silent", "fault=deaf"};
+	struct torture_options options = {
+		.seconds = decimal(line, "seconds=", 60),
+		.silence = decimal(line, "silence=", 5),
+		.seed = decimal(line, "seed=", 1),
+	};
+
+	for (unsigned int i = 1; i < sizeof(faults) / sizeof(faults[0]); i++)
+		if (words_find(line, faults[i], 0) != NULL)
+			options.fault = (enum torture_fault)i;
+	kprintf("\nTorture for %u s, seed %lu\n", options.seconds, (unsigned long)options.seed);
+	return torture_run(&options);
+}
+
 /* The rest of life, on a stack from Loam. @arg: the command line. */
 static void live(void *arg)
 {
@@ -37,6 +66,8 @@ static void live(void *arg)
 		failures++;
 	} else if (words_find(line, "bench", 0) != NULL) {
 		failures += bench_run();
+	} else if (words_find(line, "torture", 0) != NULL) {
+		failures += torture(line);
 	} else {
 		failures += tour_run();
 		if (words_find(line, "shell", 0) != NULL)

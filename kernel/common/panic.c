@@ -105,18 +105,12 @@ static size_t walk_frames(uintptr_t fp, uintptr_t *pcs, size_t max)
 	return count;
 }
 
-/* @frame: of the trap that is reported, or NULL where somebody called for the report. */
-static void print_backtrace(const struct arch_frame *frame)
+static void print_callers(unsigned int number, uintptr_t fp)
 {
 	uintptr_t pcs[BACKTRACE_MAX];
-	uintptr_t fp = frame != NULL ? arch_frame_fp(frame) : arch_frame_pointer();
 	size_t count = walk_frames(fp, pcs, BACKTRACE_MAX);
-	unsigned int number = 0;
-
-	kprintf("backtrace\n");
-	if (frame != NULL)
-		symbol_print_place(number++, arch_frame_pc(frame));
 	unsigned int repeated = 0;
+
 	/* A return address may lie past its function's end, where that ends in a call; the call itself does not. */
 	for (size_t i = 0; i < count; i++, number++) {
 		repeated = i > 0 && pcs[i] == pcs[i - 1] ? repeated + 1 : 0;
@@ -125,6 +119,15 @@ static void print_backtrace(const struct arch_frame *frame)
 		else if (i + 1 == count || pcs[i + 1] != pcs[i])
 			kprintf("      ... and %u times more\n", repeated - 1);
 	}
+}
+
+/* @frame: of the trap that is reported, or NULL where somebody called for the report. */
+static void print_backtrace(const struct arch_frame *frame)
+{
+	kprintf("backtrace\n");
+	if (frame != NULL)
+		symbol_print_place(0, arch_frame_pc(frame));
+	print_callers(frame != NULL, frame != NULL ? arch_frame_fp(frame) : arch_frame_pointer());
 }
 
 static void headline(const char *kind, const char *text)
@@ -144,6 +147,19 @@ void kernel_panic(const char *format, ...)
 	begin_report();
 	headline("PANIC", text);
 	print_backtrace(NULL);
+	arch_power_off(false);
+}
+
+void kernel_silent(unsigned int cpu, const char *text)
+{
+	begin_report();
+	headline("PANIC", text);
+	if (__atomic_load_n(&cpus[cpu].stopped, __ATOMIC_ACQUIRE)) {
+		kprintf("backtrace of CPU %u\n", cpu);
+		print_callers(0, cpus[cpu].stopped_at);
+	} else {
+		kprintf("CPU %u does not stop either: it has interrupts masked\n", cpu);
+	}
 	arch_power_off(false);
 }
 

@@ -31,17 +31,33 @@ static void post(struct cpu_call *call, void (*function)(void *), void *arg)
 	__atomic_store_n(&call->function, function, __ATOMIC_RELEASE);
 }
 
+void machine_send(unsigned int cpu, void (*function)(void *arg), void *arg)
+{
+	post(&cpus[cpu].run, function, arg);
+	arch_ipi_send(cpu, ARCH_IPI_WAKE);
+}
+
+bool machine_has_returned(unsigned int cpu)
+{
+	return __atomic_load_n(&cpus[cpu].run.function, __ATOMIC_ACQUIRE) == NULL;
+}
+
 void machine_run(void (*function)(void *arg), void *arg)
 {
-	for (unsigned int i = 0; i < cpu_count; i++) {
-		if (i == arch_cpu_index() || !cpus[i].online)
-			continue;
-		post(&cpus[i].run, function, arg);
-		arch_ipi_send(i, ARCH_IPI_WAKE);
-	}
+	for (unsigned int i = 0; i < cpu_count; i++)
+		if (i != arch_cpu_index() && machine_is_online(i))
+			machine_send(i, function, arg);
 	function(arg);
 	for (unsigned int i = 0; i < cpu_count; i++)
 		wait_answered(&cpus[i].run);
+}
+
+void machine_poke(unsigned int cpu)
+{
+	if (!machine_is_online(cpu))
+		return;
+	__atomic_store_n(&cpus[cpu].poked, 1, __ATOMIC_RELEASE);
+	arch_ipi_send(cpu, ARCH_IPI_CALL);
 }
 
 void smp_interrupt(unsigned int cpu, void (*function)(void *arg), void *arg)
@@ -64,16 +80,15 @@ static void leave(void *arg)
 	arch_smp_stop();
 }
 
-void smp_offline(unsigned int cpu)
+void machine_offline(unsigned int cpu)
 {
-	post(&cpus[cpu].run, leave, NULL);
-	arch_ipi_send(cpu, ARCH_IPI_WAKE);
-	for (unsigned int round = 0; __atomic_load_n(&cpus[cpu].online, __ATOMIC_ACQUIRE); round++)
+	machine_send(cpu, leave, NULL);
+	for (unsigned int round = 0; machine_is_online(cpu); round++)
 		loam_port_relax(round);
 	memory_cpu_offline(cpu);
 }
 
-bool smp_online(unsigned int cpu)
+bool machine_online(unsigned int cpu)
 {
 	cpus[cpu].idle = false;
 	return arch_smp_start(&cpus[cpu]);

@@ -330,6 +330,11 @@ unsigned int tour_run(void)
 	return failures;
 }
 
+void tour_keep(uint64_t nframes)
+{
+	before.used += nframes;
+}
+
 unsigned int tour_end(void)
 {
 	struct tour_balance now;

@@ -14,12 +14,34 @@ struct tour_balance {
 /* Purges, trims and drains first. The machine must be at rest. */
 void tour_read_balance(struct tour_balance *balance);
 
+/* @nframes were taken since the tour began, for good and with reason. */
+void tour_keep(uint64_t nframes);
+
 /* Return: how many things were not as they should be. */
 unsigned int tour_run(void);
 /* Audit, and is every frame back that tour_run() found? */
 unsigned int tour_end(void);
 
-/* Every CPU allocates, maps, writes, reads and frees for @seconds, with interrupts that do so too. Return: as above. */
+/* A check is only as good as what it finds: things done wrong on purpose. */
+enum torture_fault {
+	TORTURE_FAULT_NONE = 0,
+	TORTURE_FAULT_LEAK,     /* a frame is forgotten */
+	TORTURE_FAULT_SCRIBBLE, /* a word of somebody's memory is changed */
+	TORTURE_FAULT_SILENT,   /* a CPU loops for ever */
+	TORTURE_FAULT_DEAF,     /* the same with interrupts masked */
+};
+
+/* @silence: seconds after which a CPU that does not get on ends the machine.   @seed: what is random comes from it. */
+struct torture_options {
+	unsigned int seconds;
+	unsigned int silence;
+	uint64_t seed;
+	enum torture_fault fault;
+};
+
+/* Every CPU allocates, maps, writes, reads and frees, with interrupts that do so too (torture.c). Return: as above. */
+unsigned int torture_run(const struct torture_options *options);
+/* The same with the usual options. */
 unsigned int stress_run(unsigned int seconds);
 
 /* Reads lines until `off` or the end of input. Return: as above. */

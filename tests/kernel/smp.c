@@ -88,10 +88,10 @@ TEST(F15_cpus_leave_and_come_back_and_nothing_is_stranded)
 		unsigned int cpu = 1 + i % (cpu_count - 1);
 
 		machine_run(use_everything, NULL);
-		smp_offline(cpu);
+		machine_offline(cpu);
 		CHECK_EQ(machine_cpus(), online - 1);
 		machine_run(use_everything, NULL);
-		CHECK(smp_online(cpu));
+		CHECK(machine_online(cpu));
 		CHECK_EQ(machine_cpus(), online);
 	}
 	machine_run(use_everything, NULL);
@@ -103,7 +103,7 @@ TEST(F15_cpus_leave_and_come_back_and_nothing_is_stranded)
 
 TEST(every_layer_under_load_with_interrupts_that_allocate)
 {
-	CHECK_EQ(stress_run(4), 0);
+	CHECK_EQ(torture_run(&(struct torture_options){.seconds = 4, .silence = 60, .seed = 7}), 0);
 }
 
 /* ---- the heap under a timer of 10 kHz on every CPU ------------------------------------------------------------------------------------ */
