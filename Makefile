@@ -6,6 +6,7 @@
 #   make test         everything that can fail: host tests, sanitizers, the kernels in QEMU, lint
 #   make test-programs  compilers, interpreters, databases under libloam-malloc, outputs compared
 #   make conformance  which rows of the specification are shown by tests
+#   make torture      every CPU at everything while everything goes wrong: interrupts, CPUs that leave, refusals  ARCH SECONDS CPUS MEM
 #   make bench        timings beside their references, table and build/bench.json             LAYER
 #   make bench ARCH=x86_64    instructions per operation inside the kernel, counted by QEMU; aarch64, riscv64 too
 #   make bench-linux  Linux's own counts in the same QEMU, the reference of make bench ARCH=x86_64
@@ -14,10 +15,10 @@
 #   make format       put the sources in order with clang-format
 #   make clean        remove build/
 #
-#   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame
+#   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame   SECONDS=60
 export ARCH CPUS MEM ACCEL LAYER
 
-.PHONY: help run iso test conformance bench bench-linux lint docs format clean
+.PHONY: help run iso test torture conformance bench bench-linux lint docs format clean
 .NOTPARALLEL:
 
 help:
@@ -36,6 +37,8 @@ test-programs:
 	@tools/setup programs
 	@tools/build bench ports/malloc/libloam-malloc.so
 	@tests/programs/run build/bench/ports/malloc/libloam-malloc.so
+torture:
+	@tools/torture $(SECONDS)
 conformance:
 	@tools/setup test
 	@tools/test --conformance

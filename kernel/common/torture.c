@@ -141,12 +141,20 @@ static void hook(void)
 {
 	struct torture_worker *w = &torture_workers[loam_port_cpu()];
 
-	if (!__atomic_load_n(&w->here, __ATOMIC_ACQUIRE) || wanted() != MOVING)
+	if (!__atomic_load_n(&w->here, __ATOMIC_ACQUIRE))
 		return;
 	torture_count(w, TORTURE_TICKS);
-	loam_vmalloc_tick(&torture_vm);
 	torture_watch(w, options->silence * TORTURE_SECOND);
+	if (wanted() != MOVING)
+		return;
+	loam_vmalloc_tick(&torture_vm);
 	torture_interrupt(w);
+}
+
+static void beat(struct torture_worker *w, unsigned int round)
+{
+	__atomic_add_fetch(&w->beats, 1, __ATOMIC_RELEASE);
+	loam_port_relax(round);
 }
 
 static void stand_still(struct torture_worker *w)
@@ -156,7 +164,7 @@ static void stand_still(struct torture_worker *w)
 
 	__atomic_store_n(&w->still, STANDING, __ATOMIC_RELEASE);
 	for (round = 0; wanted() == STANDING; round++)
-		loam_port_relax(round);
+		beat(w, round);
 	if (wanted() == MASKED) {
 		irq = loam_port_irq_save();
 		__atomic_store_n(&w->still, MASKED, __ATOMIC_RELEASE);
@@ -220,12 +228,6 @@ static void work(void *arg)
 }
 
 /* ---- the conductor ------------------------------------------------------------------------------------------------------------ */
-
-static void beat(struct torture_worker *w, unsigned int round)
-{
-	__atomic_add_fetch(&w->beats, 1, __ATOMIC_RELEASE);
-	loam_port_relax(round);
-}
 
 static void say(uint64_t now)
 {

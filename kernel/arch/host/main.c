@@ -1,6 +1,6 @@
 /* kernel/arch/host/main.c: `make run ARCH=host`: the kernel's tour and shell on the machine in a process.
  *
- * Arguments are the kernel's command line, `tour` and `shell`, and what QEMU gets as options: cpus=4, mem=2G.
+ * Arguments are the kernel's command line, `tour` and `shell` or `torture` and seconds=60, and what QEMU gets as options: cpus=4, mem=2G.
  */
 #include "host_kernel.h"
 
@@ -31,9 +31,9 @@ static uint64_t parse_size(const char *text)
 
 int main(int argc, char **argv)
 {
-	unsigned int ncpus = 4, failures = 0;
+	unsigned int ncpus = 4, failures = 0, seconds = 60;
 	uint64_t nbytes = (uint64_t)2 << 30;
-	bool shell = false;
+	bool shell = false, torture = false;
 	char size[16];
 
 	for (int i = 1; i < argc; i++) {
@@ -41,6 +41,10 @@ int main(int argc, char **argv)
 			ncpus = (unsigned int)strtoul(argv[i] + 5, NULL, 10);
 		else if (strncmp(argv[i], "mem=", 4) == 0)
 			nbytes = parse_size(argv[i] + 4);
+		else if (strncmp(argv[i], "seconds=", 8) == 0)
+			seconds = (unsigned int)strtoul(argv[i] + 8, NULL, 10);
+		else if (strcmp(argv[i], "torture") == 0)
+			torture = true;
 		else
 			shell |= strstr(argv[i], "shell") != NULL;
 	}
@@ -55,6 +59,8 @@ int main(int argc, char **argv)
 	kprintf("Loam reference kernel, host machine, %u CPU%s, %s\n", ncpus, ncpus == 1 ? "" : "s",
 		ksize(size, nbytes));
 	host_machine_start(ncpus, nbytes);
+	if (torture)
+		return stress_run(seconds) == 0 ? 0 : 1;
 	failures += tour_run();
 	if (shell)
 		failures += shell_run();
