@@ -128,7 +128,7 @@ static loam_pfn region_add_locked(struct loam_heap *heap, loam_pfn first, unsign
 	region->owned |= mask;
 	region->spare |= mask;
 	relist_locked(heap, at, false);
-	heap->slab_frames += n;
+	loami_store_relaxed(&heap->slab_frames, heap->slab_frames + n);
 	for (unsigned int i = 0; i < n; i++)
 		loami_heap_set_kind(heap, first + i, LOAMI_KIND_SPARE);
 	return states;
@@ -188,7 +188,7 @@ static size_t region_release_locked(struct loam_heap *heap, loam_pfn states)
 		for (unsigned int i = 0; i < run; i++)
 			loami_heap_set_kind(heap, first + from + i, LOAMI_KIND_FOREIGN);
 		owned &= ~(loami_mask64(run) << from);
-		heap->slab_frames -= run;
+		loami_store_relaxed(&heap->slab_frames, heap->slab_frames - run);
 		n += run;
 		loam_frame_free_range(heap->frames, first + from, run);
 	}
