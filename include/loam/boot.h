@@ -138,7 +138,7 @@ const char *loam_region_type_name(uint32_t type);
  * Pure functions: they read [bytes, bytes + nbytes) and nothing else, with any alignment, and write at most @capacity entries.
  * *@count is how many entries there are in all, also when they do not fit. A firmware type that is not known becomes LOAM_REGION_FOREIGN | type.
  * Return: LOAM_OK; LOAM_ERR_TRUNCATED when the bytes end early or entries do not fit (what is there is imported); LOAM_ERR_FORMAT when they are not what they
- * should be; LOAM_ERR_NOT_FOUND when there is no memory map in them.
+ * should be, LOAM_ERR_FORMAT or LOAM_ERR_TRUNCATED when they are NULL with a length; LOAM_ERR_NOT_FOUND when there is no memory map in them.
  */
 
 /* What Xen's hvm_start_info (PVH boot) says, as physical addresses. @memmap: @nmemmap entries of 24 bytes; none before version 1. */

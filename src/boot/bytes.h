@@ -15,6 +15,12 @@ static inline struct loami_bytes loami_bytes_make(const void *bytes, size_t nbyt
 	return (struct loami_bytes){.at = (const unsigned char *)bytes, .nbytes = bytes != NULL ? nbytes : 0};
 }
 
+/* A length, and nothing there: not an empty map, but a caller's mistake. */
+static inline bool loami_bytes_missing(const void *bytes, size_t nbytes)
+{
+	return bytes == NULL && nbytes > 0;
+}
+
 static inline bool loami_bytes_have(const struct loami_bytes *b, uint64_t offset, uint64_t nbytes)
 {
 	return offset <= b->nbytes && nbytes <= b->nbytes - offset;

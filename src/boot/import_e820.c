@@ -47,7 +47,7 @@ enum loam_status loam_memmap_import_e820(const void *bytes, size_t nbytes, size_
 	struct loami_raw_out out = {.raw = raw, .capacity = capacity};
 
 	*count = 0;
-	if (entry_bytes != ENTRY_BYTES && entry_bytes != ENTRY_BYTES_ACPI3)
+	if (loami_bytes_missing(bytes, nbytes) || (entry_bytes != ENTRY_BYTES && entry_bytes != ENTRY_BYTES_ACPI3))
 		return LOAM_ERR_FORMAT;
 	for (size_t i = 0; i < b.nbytes / entry_bytes; i++) {
 		size_t at = i * entry_bytes;

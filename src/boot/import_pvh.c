@@ -42,7 +42,11 @@ enum loam_status loam_memmap_import_pvh(const void *bytes, size_t nbytes, struct
 {
 	const struct loami_bytes b = loami_bytes_make(bytes, nbytes);
 	struct loami_raw_out out = {.raw = raw, .capacity = capacity};
-	bool whole = loami_import_e820_entries(&b, LOAM_PVH_ENTRY_BYTES, &out);
+	bool whole;
 
+	*count = 0;
+	if (loami_bytes_missing(bytes, nbytes))
+		return LOAM_ERR_FORMAT;
+	whole = loami_import_e820_entries(&b, LOAM_PVH_ENTRY_BYTES, &out);
 	return loami_raw_end(&out, whole, count);
 }

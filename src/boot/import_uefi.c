@@ -59,7 +59,7 @@ enum loam_status loam_memmap_import_uefi(const void *bytes, size_t nbytes, size_
 	bool whole;
 
 	*count = 0;
-	if (descriptor_bytes < DESCRIPTOR_BYTES)
+	if (loami_bytes_missing(bytes, nbytes) || descriptor_bytes < DESCRIPTOR_BYTES)
 		return LOAM_ERR_FORMAT;
 	whole = loami_import_uefi_entries(&b, descriptor_bytes, &out);
 	return loami_raw_end(&out, whole, count);
