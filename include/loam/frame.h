@@ -218,11 +218,29 @@ struct loam_frame_failure {
 	uint64_t npages;
 };
 
-/* 2^order frames, naturally aligned. Return: the first, or LOAM_PFN_NONE; loam_frame_last_failure() says why. Context: task, interrupt. */
+/**
+ * loam_frame_alloc() - take 2^order contiguous frames.
+ * @order: 0 .. LOAM_ORDER_MAX.   @opts: purpose, zeroing, zone, node; NULL for the defaults.
+ *
+ * They are naturally aligned, owned once by the caller, and zeroed unless @opts says otherwise. Where memory is short, shrinkers run (task context), then every CPU's
+ * caches are looked through: with no watermark set it fails only when no such block is free anywhere. loam_frame_alloc_status() is the same with the reason.
+ *
+ * Return:  the first frame, or LOAM_PFN_NONE, and loam_frame_last_failure() says why: LOAM_ERR_ORDER, LOAM_ERR_ZONE, LOAM_ERR_INVALID (options),
+ *	LOAM_ERR_NOT_READY, LOAM_ERR_NO_MEMORY.
+ * Context: task, interrupt.  Locks: none on a hit; CPU, chunk.  Cost: O(1) on a hit; else a search over chunks by bitmaps. Panics when what it found is not free.
+ */
 loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts);
 LOAM_NODISCARD enum loam_status loam_frame_alloc_status(struct loam_frames *frames, unsigned int order,
 							const struct loam_frame_opts *opts, loam_pfn *first);
-/* Give a block back whose refcount is 1. Panics on a double free, on references left and on a foreign or unaligned block, and says which. */
+/**
+ * loam_frame_free() - give a block back whose refcount is 1, or was brought to 0 by loam_frame_ref_dec().
+ * @first, @order: as it was allocated.
+ *
+ * Hooks run, then it is free for anybody; a block with a poisoned frame is quarantined instead. Panics, before anything is changed, on a double free, references left,
+ * another order, an unaligned, foreign, reserved or quarantined block, and says which.
+ *
+ * Context: task, interrupt.  Locks: none on a hit; CPU, chunk.  Cost: O(1); O(2^order) where hooks or poison were ever used in its blocks.
+ */
 void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order);
 
 /* Where a run of frames may lie: DMA's needs. All zero: anywhere. Powers of two, in bytes; @limit exclusive. */
@@ -232,46 +250,109 @@ struct loam_frame_where {
 	loam_paddr limit;
 	loam_paddr start;
 };
-/* Any number of contiguous frames. Return: LOAM_OK and *@first, or why not. free_range() takes whole runs or parts of them. */
+/**
+ * loam_frame_alloc_range() - take any number of contiguous frames.
+ * @npages: 1 .. 2^40.   @where: NULL for anywhere.   @opts: as for loam_frame_alloc().
+ *
+ * Each frame of the run is owned once, by itself: loam_frame_free_range() takes the whole of it or parts. First fit, in high zones first.
+ *
+ * Return:  LOAM_OK and *@first; LOAM_ERR_ZERO_SIZE, LOAM_ERR_TOO_LARGE, LOAM_ERR_ALIGNMENT and LOAM_ERR_OUT_OF_RANGE (@where), what @opts may give, LOAM_ERR_NO_MEMORY.
+ * Context: task, interrupt.  Locks: CPU, chunk.  Cost: each chunk's bitmap once, and O(npages); interrupts masked for the chunks of one candidate.
+ */
 LOAM_NODISCARD enum loam_status loam_frame_alloc_range(struct loam_frames *frames, uint64_t npages,
 						       const struct loam_frame_where *where,
 						       const struct loam_frame_opts *opts, loam_pfn *first);
+/**
+ * loam_frame_free_range() - give frames of runs back.
+ * @first, @npages: frames of order 0, each owned once. 0 pages are nothing.
+ *
+ * All are checked before the first is changed; panics as loam_frame_free() does. Poisoned ones are quarantined alone.
+ *
+ * Context: task, interrupt.  Locks: chunk.  Cost: O(npages).
+ */
 void loam_frame_free_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
 
-/* Exactly the frames [first, first + npages), for a device or a balloon: each then owned once, as after alloc_range(). LOAM_ERR_IN_USE when one of them is
- * not free, LOAM_ERR_OUT_OF_RANGE when one is no memory; nothing is changed then. Context: task, interrupt.  Locks: CPU, chunk.  Cost: O(npages). */
+/**
+ * loam_frame_claim_range() - take exactly these frames, for a device or a balloon.
+ *
+ * Each is then owned once, as after loam_frame_alloc_range(). On an error nothing is changed.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_IN_USE when one of them is not free; LOAM_ERR_OUT_OF_RANGE when one is no memory; LOAM_ERR_ZERO_SIZE, LOAM_ERR_OVERFLOW, what @opts may give.
+ * Context: task, interrupt.  Locks: CPU, chunk.  Cost: O(npages); drains the CPUs when some of it is parked.
+ */
 LOAM_NODISCARD enum loam_status loam_frame_claim_range(struct loam_frames *frames, loam_pfn first, uint64_t npages,
 						       const struct loam_frame_opts *opts);
-/* Frames that are reserved (the loader's, the kernel's init code, early allocations no longer needed) become free. LOAM_ERR_INVALID when one of them is not
- * reserved; nothing is changed then. Context: task. */
+/**
+ * loam_frame_release_range() - reserved frames (the loader's, the kernel's init code, early allocations no longer needed) become free.
+ *
+ * On an error nothing is changed.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_INVALID when one of them is not reserved; LOAM_ERR_IN_USE when somebody has a reference; LOAM_ERR_OUT_OF_RANGE, LOAM_ERR_ZERO_SIZE,
+ *	LOAM_ERR_OVERFLOW, LOAM_ERR_NOT_READY; LOAM_ERR_BUSY while another change is under way.
+ * Context: task.  Locks: chunk.  Cost: O(npages).
+ */
 LOAM_NODISCARD enum loam_status loam_frame_release_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
-/* New memory [base, base + nbytes), multiples of 16 MiB below hotplug_limit, reachable in the direct map; its metadata, of the size that the first function says
- * (0: impossible) and 128-byte aligned, may be the new memory's own if it is left out of what is added. LOAM_ERR_IN_USE when there is memory already,
- * LOAM_ERR_OUT_OF_RANGE above hotplug_limit, LOAM_ERR_BUSY while another change is under way. Context: task. */
+/**
+ * loam_frame_add_memory() - new memory [base, base + nbytes) becomes free, while others allocate.
+ * @base, @nbytes: multiples of 16 MiB, below hotplug_limit, reachable in the direct map.   @node: 0 .. LOAM_NODES_MAX - 1.
+ * @metadata: 128-byte aligned, of the size that loam_frame_add_memory_size() says (0: impossible); the layer's from now on. It may be the new
+ *	memory's own if it is left out of what is added.
+ *
+ * On an error nothing is changed.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_IN_USE when there is memory already; LOAM_ERR_OUT_OF_RANGE above hotplug_limit; LOAM_ERR_ZONE above every zone; LOAM_ERR_ALIGNMENT,
+ *	LOAM_ERR_ZERO_SIZE, LOAM_ERR_OVERFLOW, LOAM_ERR_INVALID, LOAM_ERR_NO_METADATA, LOAM_ERR_NOT_READY; LOAM_ERR_BUSY while another change is under way.
+ * Context: task.  Locks: chunk.  Cost: O(pages).
+ */
 uint64_t loam_frame_add_memory_size(const struct loam_frames *frames, loam_paddr base, uint64_t nbytes);
 LOAM_NODISCARD enum loam_status loam_frame_add_memory(struct loam_frames *frames, loam_paddr base, uint64_t nbytes,
 						      unsigned int node, void *metadata, uint64_t metadata_nbytes);
 
-/* Up to @n single frames into @out. Return: how many. All of @n single frames back, in any order. */
+/**
+ * loam_frame_alloc_batch() - up to @n single frames into @out.   loam_frame_free_batch() - all of @n single frames back, in any order.
+ *
+ * Freeing fetches slots ahead of their use. A bad frame panics as in loam_frame_free(); what came before it has gone back.
+ *
+ * Return:  how many there were.
+ * Context: task, interrupt.  Locks: CPU, chunk.  Cost: O(n).
+ */
 size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out);
 void loam_frame_free_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n);
 
+/* What failed last on this CPU; status LOAM_OK when nothing has yet. Context: task, interrupt. */
 struct loam_frame_failure loam_frame_last_failure(const struct loam_frames *frames);
 
 /* ---- slots and references ---------------------------------------------------------------------------------------------------------------------- */
 
-/* The slot of a frame. Panics before init and past the end of memory (SPEC F9). loam_frame_has_slot() asks. */
+/* The slot of a frame. Panics before init and past the end of memory (SPEC F9). loam_frame_has_slot() asks. Context: any.  Locks: none.  Cost: O(1). */
 struct loam_slot *loam_frame_slot(const struct loam_frames *frames, loam_pfn pfn);
 bool loam_frame_has_slot(const struct loam_frames *frames, loam_pfn pfn);
 
-/* inc: relaxed, saturates below UNUSED and says so once. dec: release; both return the previous count. get: acquire. */
+/**
+ * loam_frame_ref_inc(), loam_frame_ref_dec(), loam_frame_ref_get(), loam_frame_ref_cas() - count references to a block, by its first frame.
+ *
+ * inc: relaxed; saturates at LOAM_FRAME_REF_MAX, stays there and says so once. dec: release; does not free: loam_frame_put() does. get: acquire. cas: acquire
+ * and release; @expected holds what was found. inc of a free frame and dec of one without references panic.
+ *
+ * Return:  inc, dec: the count before; get: the count, LOAM_FRAME_UNUSED of a free frame; cas: whether it swapped.
+ * Context: task, interrupt.  Locks: none.  Cost: O(1).
+ */
 uint32_t loam_frame_ref_inc(struct loam_frames *frames, loam_pfn pfn);
 uint32_t loam_frame_ref_dec(struct loam_frames *frames, loam_pfn pfn);
 uint32_t loam_frame_ref_get(const struct loam_frames *frames, loam_pfn pfn);
 bool loam_frame_ref_cas(struct loam_frames *frames, loam_pfn pfn, uint32_t *expected, uint32_t desired);
-/* Drop one reference; the last one runs the hooks and frees or quarantines the block of @order. Return: true when it was the last. */
+/**
+ * loam_frame_put() - drop one reference to the block of @order; the last one runs the hooks and frees or quarantines it.
+ *
+ * Panics when there is no reference, and when the block is of another order, whether or not it is the last one.
+ *
+ * Return:  true when it was the last.
+ * Context: task, interrupt.  Locks: CPU, chunk with the last.  Cost: as loam_frame_free().
+ */
 bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int order);
 
+/* Fields of a slot, with the order SPEC F8 asks for: generation and flags are read with acquire and written with release. Writing is the owner's; guard bits and hooks
+ * make a frame special for the rest of its epoch, which takes the slow way. Context: any.  Locks: none.  Cost: O(1). */
 uint32_t loam_frame_generation(const struct loam_frames *frames, loam_pfn pfn);
 bool loam_frame_generation_matches(const struct loam_frames *frames, loam_pfn pfn, uint32_t expected);
 uint32_t loam_frame_flags(const struct loam_frames *frames, loam_pfn pfn);
@@ -282,7 +363,8 @@ uint32_t loam_frame_guard(const struct loam_frames *frames, loam_pfn pfn);
 void loam_frame_set_guard(struct loam_frames *frames, loam_pfn pfn, uint32_t guard);
 void loam_frame_set_vtable(struct loam_frames *frames, loam_pfn pfn, const struct loam_frame_vtable *vtable);
 
-/* Poisoned: set in flags and guard; a block with such a frame is quarantined when freed, for good. Before init: false. */
+/* Poisoned: set in flags and guard; a block with such a frame is quarantined when freed, for good; a free frame when somebody is about to get it. Asking before init:
+ * false. Context: task, interrupt.  Locks: none.  Cost: O(1); of a block O(2^order). */
 void loam_frame_mark_poisoned(struct loam_frames *frames, loam_pfn pfn);
 bool loam_frame_is_poisoned(const struct loam_frames *frames, loam_pfn pfn);
 bool loam_frame_block_is_poisoned(const struct loam_frames *frames, loam_pfn first, unsigned int order);
@@ -319,10 +401,19 @@ bool loam_frame_range_next(struct loam_frame_range *range, loam_pfn *pfn);
 
 /* ---- CPUs, pressure, accounting ------------------------------------------------------------------------------------------------------------------ */
 
-/* A CPU begins or ends to use its caches. Offline gives everything parked there back; call it on any CPU once @cpu runs no more code. */
+/**
+ * loam_frame_cpu_online(), loam_frame_cpu_offline() - a CPU begins or ends to use its caches.
+ * @cpu: for offline one that runs no more code; call it on any other.
+ *
+ * Offline gives everything parked there back. Every CPU is online after init; a CPU that is offline may allocate, and parks nothing.
+ *
+ * Return:  LOAM_OK, LOAM_ERR_CPU, LOAM_ERR_NOT_READY.
+ * Context: task, interrupt.  Locks: CPU, chunk.  Cost: O(what is parked there).
+ */
 LOAM_NODISCARD enum loam_status loam_frame_cpu_online(struct loam_frames *frames, unsigned int cpu);
 LOAM_NODISCARD enum loam_status loam_frame_cpu_offline(struct loam_frames *frames, unsigned int cpu);
-/* Everything parked on any CPU back to the blocks, e.g. before an audit. */
+/* Everything parked on any CPU back to the blocks, e.g. before an audit; whoever runs there goes on meanwhile. Context: task, interrupt.  Locks: CPU, chunk.
+ * Cost: O(what is parked). */
 void loam_frame_drain(struct loam_frames *frames);
 
 /**
@@ -340,8 +431,14 @@ uint64_t loam_frame_report(struct loam_frames *frames, uint64_t npages,
 /* Free frames that there would be to report. */
 uint64_t loam_frame_unreported_racy(const struct loam_frames *frames);
 
-/* For the idle loop: zero up to @n free frames and park them on this CPU, where allocations that want zeroed frames take them first. Return: how many; 0 when
- * there is room for no more. May be interrupted at any time. Context: task. */
+/**
+ * loam_frame_zero_idle() - for the idle loop: zero up to @n free frames and park them on this CPU, where allocations that want zeroed frames take them first.
+ *
+ * Only frames of a zone above its low watermark, and never the last one. May be interrupted at any time.
+ *
+ * Return:  how many; fewer when there is no room, or memory is low.
+ * Context: task.  Locks: CPU, chunk.  Cost: O(n) pages written.
+ */
 size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n);
 
 /**
@@ -355,6 +452,12 @@ struct loam_shrinker {
 	const char *name;
 	struct loam_shrinker *next; /* private */
 };
+/**
+ * loam_frame_add_shrinker(), loam_frame_remove_shrinker() - when remove returns, it is not called any more.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_ALREADY, LOAM_ERR_INVALID; LOAM_ERR_NOT_FOUND; LOAM_ERR_BUSY inside of a shrinker; LOAM_ERR_NOT_READY.
+ * Context: task; waits for a pass that is under way.  Locks: none.  Cost: O(shrinkers).
+ */
 LOAM_NODISCARD enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
 LOAM_NODISCARD enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
 
@@ -366,6 +469,7 @@ struct loam_zone_watermarks {
 	uint64_t min;
 	uint64_t reserve;
 };
+/* Return: LOAM_OK; LOAM_ERR_ZONE, LOAM_ERR_INVALID (@min above @low), LOAM_ERR_NOT_READY. Context: any.  Locks: none.  Cost: O(1). */
 LOAM_NODISCARD enum loam_status loam_frame_set_watermarks(struct loam_frames *frames, unsigned int zone,
 							  const struct loam_zone_watermarks *marks);
 
@@ -399,13 +503,17 @@ struct loam_frames_stats {
 	uint64_t range_failures;
 	unsigned int nzones;
 };
+/* Return of the second: LOAM_OK or LOAM_ERR_ZONE. Context: task, interrupt.  Locks: CPU, chunk, one at a time.  Cost: O(what is parked); of a zone O(chunks) too. */
 void loam_frame_read_stats(const struct loam_frames *frames, struct loam_frames_stats *stats);
 LOAM_NODISCARD enum loam_status loam_frame_read_zone_stats(const struct loam_frames *frames, unsigned int zone,
 							   struct loam_zone_stats *stats);
 
 /**
  * loam_frame_check() - every invariant of the layer, each frame in exactly one set.
- * The machine must be at rest. Return: LOAM_OK, or LOAM_ERR_INVALID after saying on the console what is wrong.
+ * The machine must be at rest.
+ *
+ * Return:  LOAM_OK; LOAM_ERR_INVALID after saying on the console what is wrong; LOAM_ERR_NOT_READY.
+ * Context: task.  Locks: chunk.  Cost: O(frames).
  */
 LOAM_NODISCARD enum loam_status loam_frame_check(struct loam_frames *frames);
 

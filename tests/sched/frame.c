@@ -176,7 +176,7 @@ static bool exactly_one_got_it(void *context)
 
 TEST(F15_the_last_frame_goes_to_exactly_one_of_two)
 {
-	SCENARIO(2, last_one_on_cpu_1, take, exactly_one_got_it, 2);
+	SCENARIO(2, last_one_on_cpu_1, take, exactly_one_got_it, 3);
 }
 
 static void take_until_one_is_there(void *context, unsigned int i)
@@ -340,7 +340,7 @@ static void offline_against_take(void *context, unsigned int i)
 
 TEST(F15_a_cpu_goes_offline_while_another_takes_what_it_has)
 {
-	SCENARIO(2, some_on_cpu_2, offline_against_take, check_all_back, 2);
+	SCENARIO(2, some_on_cpu_2, offline_against_take, check_all_back, 3);
 }
 
 /* ---- blocks -------------------------------------------------------------------------------------------------------------------------- */

@@ -49,9 +49,9 @@ static void free_on(struct rig *rig, unsigned int cpu, loam_pfn *pfns, uint64_t 
 	CHECK(rig_run(rig, take_turn, &turn));
 }
 
-/* All frames are taken on one CPU and freed on all of them, so that they lie in everybody's caches; then each CPU in turn takes exactly all there are, or all
- * of the low zone; to the last, and not one more. */
-static void hand_out_the_last(const struct loam_frame_opts *opts, uint64_t npages)
+/* All frames are taken on one CPU, for @parked_as, and freed on all of them, so that they lie in everybody's caches of that type; then each CPU in turn takes exactly all
+ * there are, or all of the low zone; to the last, and not one more. */
+static void hand_out_the_last(const struct loam_frame_opts *opts, enum loam_frame_purpose parked_as, uint64_t npages)
 {
 	struct rig *rig =
 		rig_create(&(struct rig_config){.npages = npages,
@@ -61,7 +61,7 @@ static void hand_out_the_last(const struct loam_frame_opts *opts, uint64_t npage
 	static loam_pfn held[2048];
 	struct loam_frames_stats stats;
 	struct loam_zone_stats low;
-	struct loam_frame_opts all = {.uninitialized = true, .purpose = opts->purpose};
+	struct loam_frame_opts all = {.uninitialized = true, .purpose = parked_as};
 	uint64_t n;
 
 	loam_frame_read_stats(rig->frames, &stats);
@@ -99,14 +99,17 @@ TEST(F15_the_last_frame_for_every_type_and_zone_from_every_cpu)
 		{.uninitialized = true, .zone_limit = 1},
 		{.uninitialized = true, .zone_limit = 1, .purpose = LOAM_PURPOSE_USER},
 		{.uninitialized = true, .zone_limit = 2},
+		{.uninitialized = true, .zone_limit = 2, .purpose = LOAM_PURPOSE_USER},
 		{.uninitialized = true, .node = 1},
 		{.uninitialized = true, .purpose = LOAM_PURPOSE_CUSTOM, .custom_flags = LOAM_FRAME_COW},
 	};
 
 	if (rig_cpus() < CPUS)
 		tap_skip("needs 4 CPUs");
-	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		hand_out_the_last(&cases[i], i % 2 == 0 ? 1024 : 2048);
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		hand_out_the_last(&cases[i], LOAM_PURPOSE_KERNEL, i % 2 == 0 ? 1024 : 2048);
+		hand_out_the_last(&cases[i], LOAM_PURPOSE_USER, i % 2 == 0 ? 2048 : 1024);
+	}
 }
 
 TEST(F15_a_large_block_comes_together_from_what_cpus_hold)
