@@ -294,6 +294,14 @@ static void bytemap_churn(void *context, uint64_t n)
 	}
 }
 
+static const char why_pair[] =
+	"a claim and a free are a locked swap each, in every build; the two alone, with the load and the store that must lie between "
+	"them, take 11 of it (docs/why/040)";
+static const char why_all[] =
+	"each slot comes from memory for its locked swap, and goes back there; the stores around the swap wait with it";
+static const char why_churn[] =
+	"each frame's slot comes from memory; how many such waits overlap is set by the instructions between them, and the "
+	"checks of a free are more than the buddy's (docs/why/040)";
 static const char sparse_name[] = "order 0, free one and allocate one, 1 TiB full, sparse";
 static const char scanned_name[] = "order 0, free one and allocate one, 8 GiB full, beside the seed's scan";
 
@@ -308,14 +316,16 @@ static void small(struct machine *ours, struct machine *theirs)
 					.reference_run = buddy_pair,
 					.reference_context = theirs,
 					.at_most = 12,
-					.ratio_at_most = 1});
+					.ratio_at_most = 1,
+					.why = why_pair});
 	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair",
 					.run = burst,
 					.context = ours,
 					.reference = "classic buddy",
 					.reference_run = buddy_burst,
 					.reference_context = theirs,
-					.at_most = 16});
+					.at_most = 16,
+					.why = why_pair});
 	bench_case(&(struct bench_case){.name = "order 0, burst of 512, pair, two CPUs on one GiB",
 					.run = two_cpus,
 					.context = ours,
@@ -357,7 +367,8 @@ static void large(struct machine *ours, struct machine *theirs)
 					.reference_context = theirs,
 					.reference_after = buddy_clean_up,
 					.n = n,
-					.at_most = 8});
+					.at_most = 8,
+					.why = why_all});
 	bench_case(&(struct bench_case){.name = "order 0, give all of 8 GiB back in order",
 					.run = give_all,
 					.context = ours,
@@ -367,7 +378,8 @@ static void large(struct machine *ours, struct machine *theirs)
 					.reference_context = theirs,
 					.reference_before = buddy_prepare_full,
 					.n = n,
-					.at_most = 9.5});
+					.at_most = 9.5,
+					.why = why_all});
 	bench_case(&(struct bench_case){.name = "order 0, batch free in random order, 8 GiB",
 					.run = give_batch,
 					.context = ours,
@@ -387,7 +399,8 @@ static void large(struct machine *ours, struct machine *theirs)
 					.reference = "classic buddy",
 					.reference_run = buddy_churn,
 					.reference_context = theirs,
-					.at_most = 100});
+					.at_most = 100,
+					.why = why_churn});
 	if (bench_wanted(sparse_name)) {
 		static struct machine sparse;
 

@@ -143,7 +143,7 @@ static inline struct loami_cell *loami_cells(struct loami_magazine *magazine)
 
 enum {
 	MAGAZINE_CELLS = 127, /* a magazine is 2 KiB */
-	MAGAZINE_CELLS_3 = 15,
+	MAGAZINE_CELLS_3 = 31,
 	MAGAZINE_CELLS_9 = 7,
 	REFILL = 64, /* frames at a time */
 };
