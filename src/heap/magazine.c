@@ -99,6 +99,13 @@ static bool depot_push(struct loam_heap_cache *cache, struct loami_magazine *mag
 	return room;
 }
 
+/* For loami_heap_report(), when nothing is held and nobody pinned any more. */
+static void note_twice(struct loam_heap *heap, const void *object)
+{
+	if (LOAMI_UNLIKELY(object != NULL))
+		loami_store_relaxed(&heap->suspect, loami_slab_head(heap, loami_heap_pfn(heap, object)));
+}
+
 static void depot_give_back(struct loam_heap_cache *cache, uint32_t n)
 {
 	struct loami_magazine *magazine;
@@ -110,8 +117,7 @@ static void depot_give_back(struct loam_heap_cache *cache, uint32_t n)
 		bad = found ? found : bad;
 		magazine_delete(cache, magazine);
 	}
-	if (bad)
-		twice(cache, bad);
+	note_twice(cache->heap, bad);
 }
 
 void loami_depot_flush(struct loam_heap_cache *cache)
@@ -257,7 +263,7 @@ void loami_cpu_flush(struct loam_heap *heap, unsigned int index)
 		if (!loami_visit_begin(heap, code, &visit))
 			continue;
 		if (parks(cpu, code))
-			(void)flush_cache(cpu, visit.cache);
+			note_twice(heap, flush_cache(cpu, visit.cache));
 		loami_visit_end(&visit);
 	}
 }
@@ -281,7 +287,7 @@ static void answer_drain(struct loam_heap *heap, struct loami_heap_cpu *cpu)
 			continue;
 		parked = parks(cpu, cpu->draining);
 		if (parked)
-			(void)flush_step(cpu, visit.cache, &more);
+			note_twice(heap, flush_step(cpu, visit.cache, &more));
 		loami_visit_end(&visit);
 		if (parked)
 			break;
@@ -347,7 +353,8 @@ unsigned int loami_cpu_flush_here(struct loam_heap *heap, bool idle)
 			word = loami_cpu_idle(heap, cpu);
 			more = parks(cpu, code) && loami_idle_enter(word);
 			if (more) {
-				(void)(idle ? age_step(cpu, visit.cache, &more) : flush_step(cpu, visit.cache, &more));
+				note_twice(heap, idle ? age_step(cpu, visit.cache, &more)
+						      : flush_step(cpu, visit.cache, &more));
 				loami_idle_leave(word);
 			}
 			loam_port_unpin(pin);

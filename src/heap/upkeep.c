@@ -53,6 +53,7 @@ size_t loam_heap_trim(struct loam_heap *heap)
 	trim_slabs(heap);
 	(void)loami_large_trim(heap);
 	(void)loami_regions_trim(heap);
+	loami_heap_report(heap);
 	return given_back(before, held(heap));
 }
 
@@ -100,8 +101,9 @@ void loam_heap_tick(struct loam_heap *heap)
 	if (!loami_heap_ready(heap))
 		return;
 	(void)loami_cpu_flush_here(heap, !loami_cpu_asked(heap));
-	if ((loami_fetch_add_relaxed(&heap->ticks, 1) + 1) % heap->ncpus == 0)
+	if ((loami_fetch_add_relaxed(&heap->ticks, 1) + 1) % loami_load_acquire(&heap->cpus_end) == 0)
 		age_shared(heap);
+	loami_heap_report(heap);
 }
 
 size_t loami_heap_shrink(struct loam_shrinker *self, size_t npages)
