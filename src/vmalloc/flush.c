@@ -416,8 +416,10 @@ size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
 	loam_tlb_generation generation;
 
 	(void)npages;
-	if (!loami_vm_is_ready(vm) || !start_all(vm, &generation))
+	if (!loami_vm_is_ready(vm))
 		return 0;
+	if (!start_all(vm, &generation))
+		return loami_list_drop_stock(vm);
 	for (unsigned int round = 0; round < POLL_ROUNDS && !loam_tlb_is_done(vm->config.tlb, generation); round++)
 		loam_port_relax(round);
 	return loami_vm_reap(vm, SIZE_MAX) + loami_list_drop_stock(vm);
