@@ -339,6 +339,8 @@ size_t loam_heap_trim(struct loam_heap *heap);
 void loam_heap_tick(struct loam_heap *heap);
 /* The same with every CPU's caches, for a machine at rest: no other CPU is inside the heap, e.g. before an audit. Context: task. */
 size_t loam_heap_drain(struct loam_heap *heap);
+/* Bytes parked in depots, which loam_heap_trim() gives back. Context: any. */
+size_t loam_heap_depots_racy(const struct loam_heap *heap);
 /* A CPU begins or ends to use the heap. Offline gives everything parked there back; call it on any CPU once @cpu runs no more code. LOAM_ERR_CPU, LOAM_ERR_NOT_READY. */
 LOAM_NODISCARD enum loam_status loam_heap_cpu_online(struct loam_heap *heap, unsigned int cpu);
 LOAM_NODISCARD enum loam_status loam_heap_cpu_offline(struct loam_heap *heap, unsigned int cpu);

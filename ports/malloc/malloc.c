@@ -101,6 +101,9 @@ __attribute__((noinline)) void free_slow(const char *call, void *object)
 
 #pragma GCC visibility push(default)
 
+/* The heap's fast path is to lie inside of these, not a call away. */
+#define FLAT __attribute__((flatten))
+
 /* ---- the C calls ------------------------------------------------------------------------------------------------------------------- */
 
 static inline __attribute__((always_inline)) void *alloc(const char *call, size_t nbytes)
@@ -110,18 +113,18 @@ static inline __attribute__((always_inline)) void *alloc(const char *call, size_
 	return LIKELY(object != NULL) ? object : malloc_slow(call, nbytes, LOAM_HEAP_MIN_ALIGN, false);
 }
 
-void *malloc(size_t nbytes)
+FLAT void *malloc(size_t nbytes)
 {
 	return alloc("malloc", nbytes);
 }
 
-void free(void *object)
+FLAT void free(void *object)
 {
 	if (UNLIKELY(!loam_heap_try_free(HEAP, object)))
 		free_slow("free", object);
 }
 
-void *calloc(size_t count, size_t nbytes)
+FLAT void *calloc(size_t count, size_t nbytes)
 {
 	void *object;
 

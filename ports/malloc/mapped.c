@@ -1,4 +1,4 @@
-/* ports/malloc/mapped.c: objects of 16 MiB and more: a mapping each.
+/* ports/malloc/mapped.c: objects of 33 MiB and more: a mapping each.
  *
  * 1 Concepts. A table says which mappings are objects: open addressing by address, where an entry that goes leaves a tombstone, so that entries never move and a reader needs no lock.
  *   Address space is rounded to 2 MiB, so that mappings lie side by side aligned to a huge page, and whole huge pages are asked for. Growing moves page tables, not bytes.

@@ -3,7 +3,7 @@
  * 1 Concepts. One range of address space is reserved, without access: the window. Its first step is the RAM that the frames are set up over; more is hot-plugged step
  *   by step, by a shrinker, which the frame layer runs when it is short of memory: so growth is the first thing tried, and the heap's own trimming the second. Metadata lies beside
  *   the window in mappings that cost nothing where they are not touched. Physical addresses are offsets in the window, from FIRST on: 0 is no frame.
- * 2 Giving back. The frame layer remembers which free frames have been in use (loam_frame_report()). When they are more than the bound, a free gives all of it but half the bound back by
+ * 2 Giving back. The frame layer remembers which free frames have been in use (loam_frame_report()). When they, and what waits in the heap's depots, are more than the bound (32 MiB and half of what is in use), a free trims the heap and gives all of it back by
  *   madvise(). Frames that were given back read as zero, so that calloc() of them touches nothing.
  * 3 Huge pages. A process is small until shown otherwise: the window is ordinary pages up to HUGE_FROM, and each further step asks for huge ones.
  * 4 Locks: growing, a word; whoever finds it taken waits. Held inside only.
@@ -22,8 +22,9 @@
 #define FIRST ((loam_paddr)STEP)
 #define WINDOW_LEAST (64 * MIB)
 #define WINDOW_MOST ((size_t)1 << 40)
-#define HUGE_FROM (64 * MIB)
+#define HUGE_FROM STEP
 #define DIRTY_MOST (32 * MIB)
+enum { DEPOT_TURNS = 32 };
 
 struct loam_heap loam_malloc_heap __attribute__((visibility("hidden")));
 uintptr_t memory_window;
@@ -266,10 +267,21 @@ static size_t purge(uint64_t npages)
 
 void memory_upkeep(void)
 {
-	uint64_t dirty = loam_frame_unreported_racy(&frames);
+	size_t dirty = (size_t)loam_frame_unreported_racy(&frames) * LOAM_PAGE_SIZE;
+	struct loam_frames_stats counts;
 
-	if (UNLIKELY(dirty > dirty_most / LOAM_PAGE_SIZE))
-		(void)purge(dirty - dirty_most / 2 / LOAM_PAGE_SIZE);
+	/* Objects that wait in depots hold memory too. To add them up takes a while. */
+	if (++SELF->turns % DEPOT_TURNS == 0)
+		dirty += loam_heap_depots_racy(HEAP);
+	if (LIKELY(dirty <= dirty_most))
+		return;
+	/* Who uses much may keep more: what goes back now would be asked for again. */
+	loam_frame_read_stats(&frames, &counts);
+	if (dirty - dirty_most <= (size_t)counts.used * LOAM_PAGE_SIZE / 2)
+		return;
+	(void)thread_flush_idle();
+	(void)loam_heap_trim(HEAP);
+	(void)memory_purge();
 }
 
 size_t memory_purge(void)

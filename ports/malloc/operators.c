@@ -48,13 +48,13 @@ static inline __attribute__((always_inline)) void delete (void *object)
 /* A size is a hint of the compiler's; what counts is what is there. */
 #define NEW(name, args, nbytes, align, nothrow)                                                                        \
 	void *loam_malloc_##name args __asm__(#name);                                                                  \
-	void *loam_malloc_##name args                                                                                  \
+	__attribute__((flatten)) void *loam_malloc_##name args                                                         \
 	{                                                                                                              \
 		return (align) > LOAM_HEAP_MIN_ALIGN ? new_slow(nbytes, align, nothrow) : new (nbytes, nothrow);       \
 	}
 #define DELETE(name, args)                                                                                             \
 	void loam_malloc_##name args __asm__(#name);                                                                   \
-	void loam_malloc_##name args                                                                                   \
+	__attribute__((flatten)) void loam_malloc_##name args                                                          \
 	{                                                                                                              \
 		delete (object);                                                                                       \
 	}

@@ -14,6 +14,7 @@ struct thread {
 	uint8_t inside;       /* in a slow path */
 	uint8_t state;        /* enum thread_state in thread.c */
 	bool forking;         /* it holds the gate */
+	uint32_t turns;       /* slow frees */
 	struct place *place;  /* of its CPU; NULL when it has none */
 	void *deferred;       /* freed by a signal handler that landed inside: linked by their first words */
 	const char *call;     /* what the program called */

@@ -5,7 +5,7 @@
  * inside   a thread in a slow path. Only who is inside takes a lock of Loam's. A signal that lands there finds the flag set and takes memory from the island instead;
  *          what it frees waits in the thread's list until the slow path ends. A fork waits until nobody else is inside.
  * window   the address space that is the frame layer's RAM. It grows by hot-plug.
- * mapping  an object of MAPPED_MIN and more: a mapping of its own.
+ * mapping  an object of MAPPED_MIN (33 MiB) and more: a mapping of its own.
  * island   a little memory that is managed without locks.
  */
 #ifndef LOAM_MALLOC_PRIVATE_H
@@ -24,7 +24,7 @@
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 #define MIB ((size_t)1 << 20)
-#define MAPPED_MIN (16 * MIB)
+#define MAPPED_MIN (33 * MIB)
 #define HUGE_PAGE (2 * MIB)
 enum { PLACES = LOAM_CPUS_MAX < 256 ? LOAM_CPUS_MAX : 256 };
 

@@ -77,7 +77,7 @@ static struct loami_magazine *depot_pop(struct loam_heap_cache *cache)
 
 	if (magazine) {
 		cache->depot = magazine->next;
-		cache->ndepot--;
+		loami_store_relaxed(&cache->ndepot, cache->ndepot - 1);
 		if (cache->ndepot < cache->depot_least)
 			cache->depot_least = cache->ndepot;
 	}
@@ -93,7 +93,7 @@ static bool depot_push(struct loam_heap_cache *cache, struct loami_magazine *mag
 	if (room) {
 		magazine->next = cache->depot;
 		cache->depot = magazine;
-		cache->ndepot++;
+		loami_store_relaxed(&cache->ndepot, cache->ndepot + 1);
 	}
 	loami_unlock_irq(&cache->lock, irq);
 	return room;
@@ -146,7 +146,8 @@ static void load(struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache
 
 static void keep_empty(struct loami_stock *stock, struct loam_heap_cache *cache, struct loami_magazine *magazine)
 {
-	if (stock->nempty >= 2) {
+	/* As many as go round when all of the stock is used and filled again. */
+	if (stock->nempty > cache->stock_max) {
 		magazine_delete(cache, magazine);
 		return;
 	}
@@ -478,7 +479,7 @@ static enum outcome shared_take(struct loam_heap_cache *cache, struct loami_entr
 	if (got == 0 && cache->depot) {
 		magazine = cache->depot;
 		cache->depot = magazine->next;
-		cache->ndepot--;
+		loami_store_relaxed(&cache->ndepot, cache->ndepot - 1);
 		if (cache->ndepot < cache->depot_least)
 			cache->depot_least = cache->ndepot;
 		for (unsigned int i = 1; i < cache->capacity; i++)

@@ -57,6 +57,19 @@ size_t loam_heap_trim(struct loam_heap *heap)
 	return given_back(before, held(heap));
 }
 
+size_t loam_heap_depots_racy(const struct loam_heap *heap)
+{
+	size_t sum = 0;
+
+	for (unsigned int code = LOAMI_LIVE; code < LOAM_HEAP_CODES && loami_heap_ready(heap); code++) {
+		const struct loam_heap_cache *cache = loami_cache_of(heap, code);
+
+		if (cache)
+			sum += (size_t)loami_load_relaxed(&cache->ndepot) * cache->capacity * cache->nbytes;
+	}
+	return sum;
+}
+
 size_t loam_heap_drain(struct loam_heap *heap)
 {
 	unsigned int here;

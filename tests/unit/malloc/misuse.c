@@ -106,7 +106,7 @@ static void free_inside_large(void)
 }
 static void free_twice_mapped(void)
 {
-	object = malloc((size_t)20 << 20);
+	object = malloc((size_t)40 << 20);
 	free(object);
 	free(object);
 }
