@@ -212,6 +212,13 @@ static void load_end(struct load *load)
 	free(load);
 }
 
+static const char why_pair[] =
+	"three locked instructions and, when many are live, three cache misses that need each other's result; at the gate, so met or not "
+	"as the machine's other load goes (docs/theory/arena.md, Costs)";
+static const char why_two[] =
+	"the extent lock, taken twice in 512 pairs, is all that is shared and written, but that this is all has been proven by no run: "
+	"compare the arithmetic, which shares nothing (docs/theory/arena.md, Costs)";
+
 static void bench_pairs(const char *name, uint64_t nlive, uint64_t largest, double at_most, double ratio_at_most)
 {
 	struct load *ours, *tree;
@@ -226,6 +233,7 @@ static void bench_pairs(const char *name, uint64_t nlive, uint64_t largest, doub
 					.reference = "augmented red-black tree",
 					.reference_run = pairs,
 					.reference_context = tree,
+					.why = why_pair,
 					.at_most = at_most,
 					.ratio_at_most = ratio_at_most});
 	load_end(ours);
@@ -380,6 +388,7 @@ static void bench_two(void)
 					    .value = value,
 					    .reference = "arithmetic, nothing shared",
 					    .reference_value = machine_value,
+					    .why = why_two,
 					    .at_least = 1.7});
 	/* The ranges of the halves are the load's. */
 	load_end(load);

@@ -119,6 +119,10 @@ static void by_hand(void *context, uint64_t n)
 	}
 }
 
+static const char why_areas[] =
+	"above the frames and entries: the arena's three locked instructions, one for the list's lock, two for counters, and batch calls of "
+	"the frame layer that cost more a frame than single ones (docs/theory/vmalloc.md, Costs)";
+
 static void bench_areas(const char *name, size_t npages, bool zero, double ratio_at_most)
 {
 	b.npages = npages;
@@ -129,6 +133,7 @@ static void bench_areas(const char *name, size_t npages, bool zero, double ratio
 					.reference = "as many frame pairs, as far apart, and entries by hand",
 					.reference_run = by_hand,
 					.reference_before = settle,
+					.why = why_areas,
 					.ratio_at_most = ratio_at_most});
 }
 

@@ -18,7 +18,7 @@ static char skip_reason[128];
 
 static bool capturing;
 static size_t captured;
-static char capture[16384];
+static char capture[49152];
 
 static bool contains(const char *text, const char *part)
 {

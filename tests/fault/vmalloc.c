@@ -238,6 +238,37 @@ TEST(V2_every_table_that_cannot_be_had_leaves_no_trace)
 	fail_each(LOAMI_FAIL_TABLE, 2);
 }
 
+/* Which of SPEC V3's errors it is. */
+TEST(V3_a_lack_of_metadata_or_of_tables_is_named)
+{
+	enum loam_status status = LOAM_OK;
+	void *address = NULL;
+
+	vm_begin(4096, 64 * MIB);
+	host_fail_set(LOAMI_FAIL_TABLE, 1, true);
+	CHECK_STATUS(loam_vmalloc_status(&fix.vm, 4 * MIB, NULL, &address), LOAM_ERR_MAP_FAILED);
+	host_fail_clear();
+	CHECK(address == NULL);
+	CHECK_EQ(loam_vmalloc_last_failure(&fix.vm).status, LOAM_ERR_MAP_FAILED);
+	CHECK_EQ(loam_vmalloc_last_failure(&fix.vm).nbytes, 4 * MIB);
+	CHECK_EQ(loam_vmalloc_last_failure(&fix.vm).npages, 1024);
+	CHECK_EQ(vm_stats().failures, 1);
+
+	host_fail_set(LOAMI_FAIL_METADATA, 1, true);
+	for (unsigned int i = 0; i < 3000 && status == LOAM_OK; i++)
+		status = loam_vmalloc_status(&fix.vm, PAGE, NULL, &address);
+	host_fail_clear();
+	CHECK_STATUS(status, LOAM_ERR_NO_METADATA);
+	CHECK_EQ(loam_vmalloc_last_failure(&fix.vm).status, LOAM_ERR_NO_METADATA);
+	CHECK_EQ(vm_stats().failures, 2);
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK(loam_vfree(&fix.vm, vm_alloc(PAGE)));
+	CHECK_EQ(loam_vmalloc_last_failure(&fix.vm).status, LOAM_OK);
+	for (struct loam_vmalloc_live live; loam_vmalloc_snapshot(&fix.vm, &live, 1, NULL) == 1;)
+		CHECK(loam_vfree(&fix.vm, (void *)live.address));
+	vm_end();
+}
+
 static bool make_and_use(void *context)
 {
 	struct loam_frames_stats stats;

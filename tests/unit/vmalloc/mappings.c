@@ -66,6 +66,27 @@ TEST(a_freed_stack_is_handed_out_again_zeroed_without_a_flush)
 	vm_end();
 }
 
+/* Four a CPU, none of more than 16 pages: what is freed beyond that is unmapped and waits for a flush. */
+TEST(the_cache_of_stacks_is_small)
+{
+	void *top[6];
+
+	vm_begin(2048, 16 * MIB);
+	for (size_t i = 0; i < 6; i++)
+		CHECK_OK(loam_vstack_alloc(&fix.vm, 2 * PAGE, NULL, &top[i]));
+	for (size_t i = 0; i < 6; i++)
+		CHECK(loam_vstack_free(&fix.vm, top[i]));
+	CHECK_EQ(vm_stats().cached_stacks, 4);
+	CHECK_EQ(vm_stats().waiting_areas, 2);
+	CHECK_EQ(vm_frame_at((char *)top[5] - 1), LOAM_PFN_NONE);
+	CHECK_OK(loam_vmalloc_purge(&fix.vm));
+	CHECK_OK(loam_vstack_alloc(&fix.vm, 17 * PAGE, NULL, &top[0]));
+	CHECK(loam_vstack_free(&fix.vm, top[0]));
+	CHECK_EQ(vm_stats().cached_stacks, 0);
+	CHECK_EQ(vm_stats().waiting_areas, 1);
+	vm_end();
+}
+
 TEST(V2_a_stack_that_cannot_be_had_leaves_no_trace)
 {
 	struct loam_vmalloc_stats stats;
@@ -161,6 +182,30 @@ TEST(vmap_phys_maps_devices_at_any_alignment)
 	vm_end();
 }
 
+TEST(vmap_phys_keeps_every_cache_type_and_protect_does_not_change_it)
+{
+	static const enum loam_cache types[] = {LOAM_CACHE_WRITE_BACK, LOAM_CACHE_WRITE_COMBINING, LOAM_CACHE_UNCACHED,
+						LOAM_CACHE_DEVICE};
+	struct loam_paging_entry entry;
+	void *at[4];
+
+	vm_begin(2048, 16 * MIB);
+	for (size_t i = 0; i < 4; i++) {
+		CHECK_OK(loam_vmap_phys(&fix.vm, 0xfd000000, 3 * PAGE, types[i], NULL, &at[i]));
+		CHECK_OK(loam_vmalloc_protect(&fix.vm, at[i], LOAM_PROT_READ));
+	}
+	for (size_t i = 0; i < 4; i++) {
+		for (size_t page = 0; page < 3; page++) {
+			CHECK_OK(loam_paging_query(&fix.tree, (uintptr_t)at[i] + page * PAGE, &entry));
+			CHECK_EQ(entry.cache, types[i]);
+			CHECK_EQ(entry.pa, 0xfd000000 + page * PAGE);
+			CHECK_EQ(entry.prot & ~LOAM_PROT_GLOBAL, LOAM_PROT_READ);
+		}
+		CHECK(loam_vunmap(&fix.vm, at[i]));
+	}
+	vm_end();
+}
+
 TEST(protect_changes_a_whole_area_and_flushes)
 {
 	struct loam_tlb_stats before, after;
@@ -223,6 +268,49 @@ TEST(realloc_keeps_contents_and_frames)
 	CHECK(loam_vfree(&fix.vm, at));
 	CHECK_OK(loam_vmalloc_purge(&fix.vm));
 	CHECK(vm_free_frames() + 40 > frames);
+	vm_end();
+}
+
+/* Down always, up as far as the range goes; but not again over addresses that may still be translated. Return: how many could grow. */
+static size_t resize_in_place(void)
+{
+	struct loam_area area;
+	size_t grown = 0;
+
+	for (size_t npages = 1; npages < 80; npages++) {
+		char *at = vm_alloc(npages * PAGE);
+		void *out = at;
+
+		CHECK_OK(loam_arena_lookup(&fix.vm.arena, (uintptr_t)at, &area, NULL));
+		fill(at, npages);
+		if (area.capacity > npages) {
+			grown++;
+			CHECK_OK(loam_vrealloc(&fix.vm, at, area.capacity * PAGE, NULL, &out));
+			CHECK(out == at);
+			see(at, area.capacity, npages);
+			CHECK_EQ(vm_frame_at(at + area.capacity * PAGE), LOAM_PFN_NONE);
+		}
+		if (npages > 1) {
+			CHECK_OK(loam_vrealloc(&fix.vm, at, (npages - 1) * PAGE, NULL, &out));
+			CHECK(out == at);
+			CHECK_EQ(vm_frame_at(at + (npages - 1) * PAGE), LOAM_PFN_NONE);
+			CHECK_OK(loam_vrealloc(&fix.vm, at, npages * PAGE, NULL, &out));
+			CHECK(out != at);
+			see(out, npages, npages - 1);
+		}
+		CHECK(loam_vfree(&fix.vm, out));
+	}
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	return grown;
+}
+
+TEST(realloc_stays_in_place_where_it_can)
+{
+	vm_begin(4096, 64 * MIB);
+	(void)resize_in_place();
+	vm_end();
+	vm_begin(4096, (size_t)64 << 30); /* granules of more than a page: ranges have room */
+	CHECK(resize_in_place() > 0);
 	vm_end();
 }
 
@@ -317,5 +405,37 @@ TEST(realloc_shrinks_a_large_place_as_far_as_it_can)
 	see(at, 1, 1);
 	CHECK_EQ(vm_stats().live_pages, 250);
 	CHECK(loam_vfree(&fix.vm, at));
+	vm_end();
+}
+
+/* No two free frames are neighbours, so there is no block: single frames do. */
+TEST(huge_areas_without_blocks_are_made_of_single_frames)
+{
+	static loam_pfn all[8192], odd[8192];
+	struct loam_vmalloc_opts opts = {.huge = true};
+	struct loam_paging_entry entry;
+	size_t n = 0, nodd = 0;
+	char *address;
+
+	vm_begin(8192, 64 * MIB);
+	while (n < 8192 && (all[n] = loam_frame_alloc(fix.rig->frames, 0, NULL)) != LOAM_PFN_NONE)
+		n++;
+	for (size_t i = 0; i < n; i++) {
+		if (all[i] % 2 == 0)
+			loam_frame_free(fix.rig->frames, all[i], 0);
+		else
+			odd[nodd++] = all[i];
+	}
+	address = loam_vmalloc(&fix.vm, 5 * MIB, &opts);
+	CHECK(address != NULL);
+	CHECK_EQ((uintptr_t)address % (2 * MIB), 0);
+	for (size_t i = 0; i < 5 * MIB; i += PAGE) {
+		CHECK_OK(loam_paging_query(&fix.tree, (uintptr_t)address + i, &entry));
+		CHECK_EQ(entry.leaf_shift, 12);
+		CHECK_EQ(*vm_byte(address, i), 0);
+	}
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK(loam_vfree(&fix.vm, address));
+	loam_frame_free_batch(fix.rig->frames, odd, nodd);
 	vm_end();
 }

@@ -237,6 +237,24 @@ TEST(V4_one_flush_serves_a_full_batch)
 	vm_end();
 }
 
+/* A batch is also full by its pages: the least of 32 MiB, 1/64 of the arena and 1/64 of RAM. */
+TEST(V4_a_batch_of_many_pages_is_flushed_early)
+{
+	struct loam_tlb_stats before, after;
+	void *address[4];
+
+	vm_begin(8192, 16 * MIB); /* 64 pages of 4096 */
+	for (size_t i = 0; i < 4; i++)
+		address[i] = vm_alloc(32 * PAGE);
+	loam_tlb_read_stats(&fix.tlb, &before);
+	for (size_t i = 0; i < 4; i++) {
+		CHECK(loam_vfree(&fix.vm, address[i]));
+		loam_tlb_read_stats(&fix.tlb, &after);
+		CHECK_EQ(after.flushes - before.flushes, (i + 1) / 2);
+	}
+	vm_end();
+}
+
 TEST(V4_free_now_leaves_nothing_waiting)
 {
 	uint64_t frames;

@@ -209,6 +209,8 @@ TEST(V10_a_long_dump_is_cut_and_says_so)
 	loam_vmalloc_dump_live(&fix.vm);
 	text = tap_log_end();
 	CHECK(has_line(text, "loam: vmalloc live: seq="));
+	CHECK(has_line(text, "loam: vmalloc live: total 261 areas, 261 pages (1044 KiB), peak_pages=261\n"
+			     "loam: vmalloc live: truncated, 5 more areas not shown\n"));
 	for (size_t i = 0; i < LOAM_VMALLOC_DUMP_MAX + 5; i++)
 		CHECK(loam_vfree(&fix.vm, address[i]));
 	tap_log_capture();

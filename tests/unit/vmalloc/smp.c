@@ -543,3 +543,191 @@ TEST(V4_an_area_that_was_longer_is_flushed_as_long_as_it_was)
 	shrunk_and_freed(let_go_now);
 	shrunk_and_freed(let_go_by_flush);
 }
+
+/* ---- who asked ---- */
+
+TEST(V6_the_record_names_the_task_that_asked)
+{
+	static const struct loam_call_site site = {"t.c", "ft", 12, 5};
+	const struct loam_task task = {.task = 71, .pid = 72, .tid = 73, .silo = 74}, nobody = {0};
+	struct loam_vmalloc_live live;
+	void *address;
+
+	smp_begin(0, 0);
+	host_set_task(&task);
+	address = loam_vmalloc(&smp.vm, 5000, &(struct loam_vmalloc_opts){.align = MIB, .site = &site});
+	host_set_task(&nobody); /* it is who asked that counts, not who looks */
+	CHECK_EQ(loam_vmalloc_whereis(&smp.vm, (uintptr_t)address, &live), LOAM_PLACE_AREA);
+	CHECK_EQ(live.task.task, 71);
+	CHECK_EQ(live.task.pid, 72);
+	CHECK_EQ(live.task.tid, 73);
+	CHECK_EQ(live.task.silo, 74);
+	tap_log_capture();
+	loam_vmalloc_dump_live(&smp.vm);
+	CHECK_STR(tap_log_end(),
+		  "loam: vmalloc live: seq=1 kind=vmalloc task=71 pid=72 tid=73 silo=74 size=5000 pages=2 "
+		  "vaddr=0xffffc00000100000 caller=t.c:12:5\n"
+		  "loam: vmalloc live: total 1 areas, 2 pages (8 KiB), peak_pages=2\n");
+	CHECK(loam_vfree(&smp.vm, address));
+	smp_end();
+}
+
+/* ---- batches that are old, and interrupts that free ---- */
+
+TEST(V4_an_open_batch_is_flushed_when_it_is_10_ms_old)
+{
+	struct loam_vmalloc_stats stats;
+	char *address;
+
+	smp_begin(0, 0);
+	address = alloc(1);
+	host_clock_set(1000000000);
+	CHECK(loam_vfree(&smp.vm, address));
+	host_clock_set(1010000000);
+	loam_vmalloc_tick(&smp.vm);
+	CHECK_OK(loam_vmalloc_read_stats(&smp.vm, &stats));
+	CHECK_EQ(stats.flushes, 0);
+	host_clock_set(1010000001);
+	loam_vmalloc_tick(&smp.vm);
+	CHECK_OK(loam_vmalloc_read_stats(&smp.vm, &stats));
+	CHECK_EQ(stats.flushes, 1);
+	host_clock_real();
+	smp_end();
+}
+
+static void free_in_interrupt(void *arg)
+{
+	if (loam_port_context() != LOAM_CONTEXT_INTERRUPT || !loam_vfree(&smp.vm, arg))
+		atomic_store(&smp.failed, 1);
+	atomic_fetch_add(&smp.turn, 1);
+}
+
+/* Each free starts a flush that CPU 2 does not answer: the interrupt returns all the same, and what it freed waits. */
+TEST(V4_an_interrupt_that_frees_does_not_wait_for_a_deaf_cpu)
+{
+	struct loam_vmalloc_stats stats;
+	char *address[12];
+
+	smp_begin(1, 0);
+	for (size_t i = 0; i < 12; i++)
+		address[i] = alloc(1 + i);
+	host_hold(smp.machine, 2, true);
+	for (unsigned int i = 0; i < 12; i++) { /* more than the ring of batches holds */
+		host_interrupt(smp.machine, 0, free_in_interrupt, address[i]);
+		for (unsigned int round = 0; atomic_load(&smp.turn) <= i; round++)
+			loam_port_relax(round);
+	}
+	CHECK_EQ(atomic_load(&smp.failed), 0);
+	CHECK_OK(loam_vmalloc_read_stats(&smp.vm, &stats));
+	CHECK_EQ(stats.waiting_areas, 12);
+	CHECK_OK(loam_vmalloc_check(&smp.vm));
+	host_hold(smp.machine, 2, false);
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	smp_end();
+}
+
+/* ---- permissions, on every CPU ---- */
+
+static void try_all(void *arg)
+{
+	uint64_t va = (uint64_t)(uintptr_t)arg, value;
+	loam_paddr pa;
+
+	if (host_try_read(va, &value, sizeof(value)) != NULL)
+		atomic_fetch_add(&smp.failed, 1);
+	if (host_translate(va, HOST_WRITE, &pa) == NULL)
+		atomic_fetch_add(&smp.turn, 1);
+	if (host_translate(va, HOST_EXECUTE, &pa) == NULL)
+		atomic_fetch_add(&smp.turn, 1000);
+}
+
+static unsigned int who_may(const char *address, size_t npages)
+{
+	atomic_store(&smp.turn, 0);
+	for (size_t i = 0; i < npages; i++)
+		host_run(smp.machine, try_all, (void *)(uintptr_t)(address + i * PAGE));
+	return atomic_load(&smp.turn);
+}
+
+/* After protect() returns no CPU writes or executes by a translation it remembers: thousands are executions, ones are writes. */
+TEST(protect_holds_on_every_cpu_when_it_returns)
+{
+	char *address;
+
+	smp_begin(0, 0);
+	address = alloc(3);
+	for (size_t i = 0; i < 3; i++)
+		host_run(smp.machine, touch, address + i * PAGE);
+	CHECK_EQ(who_may(address, 3), 3 * CPUS);
+	CHECK_OK(loam_vmalloc_protect(&smp.vm, address, LOAM_PROT_READ | LOAM_PROT_EXEC));
+	CHECK_EQ(who_may(address, 3), 3 * CPUS * 1000);
+	CHECK_OK(loam_vmalloc_protect(&smp.vm, address, LOAM_PROT_READ));
+	CHECK_EQ(who_may(address, 3), 0);
+	CHECK_STATUS(loam_vmalloc_protect(&smp.vm, address, LOAM_PROT_READ | LOAM_PROT_WRITE | LOAM_PROT_EXEC),
+		     LOAM_ERR_PROTECTION);
+	CHECK_EQ(who_may(address, 3), 0);
+	CHECK_EQ(atomic_load(&smp.failed), 0);
+	CHECK(loam_vfree(&smp.vm, address));
+	smp_end();
+}
+
+/* ---- several arenas ---- */
+
+static struct loam_vm second;
+
+static void use_both(void *arg)
+{
+	struct loam_vm *vm[2] = {&smp.vm, &second};
+
+	(void)arg;
+	for (unsigned int round = 0; round < 100; round++) {
+		uint64_t value[2];
+		void *at[2];
+
+		for (unsigned int i = 0; i < 2; i++) {
+			at[i] = loam_vmalloc(vm[i], (1 + round % 3) * PAGE, NULL);
+			if (at[i] == NULL) {
+				atomic_store(&smp.failed, 1);
+				return;
+			}
+			value[i] = (uintptr_t)at[i] + loam_port_cpu();
+			host_write((uint64_t)(uintptr_t)at[i], &value[i], sizeof(value[i]));
+		}
+		for (unsigned int i = 0; i < 2; i++) {
+			uint64_t found;
+
+			host_read((uint64_t)(uintptr_t)at[i], &found, sizeof(found));
+			if (found != value[i] || loam_vfree(vm[1 - i], at[i]) ||
+			    loam_vmalloc_is_live(vm[1 - i], at[i]) != 0 || !loam_vfree(vm[i], at[i]))
+				atomic_store(&smp.failed, 2);
+		}
+	}
+}
+
+TEST(V1_several_arenas_at_once_on_the_same_frames_tables_and_engine)
+{
+	struct loam_vmalloc_config config;
+	struct loam_vmalloc_stats stats;
+
+	smp_begin(8, 0);
+	config = smp.vm.config;
+	config.start = VM_START + ((uintptr_t)1 << 40);
+	config.nbytes = (size_t)64 << 30;
+	config.batch_areas = 3;
+	memset(&second, 0, sizeof(second));
+	tap_log_capture();
+	CHECK_OK(loam_vmalloc_init(&second, &config));
+	(void)tap_log_end();
+	CHECK_OK(loam_vmalloc_read_stats(&second, &stats));
+	CHECK_EQ(stats.arena_start, config.start);
+	CHECK_EQ(stats.arena_end, config.start + config.nbytes);
+	host_run(smp.machine, use_both, NULL);
+	CHECK_EQ(atomic_load(&smp.failed), 0);
+	CHECK_OK(loam_vmalloc_check(&smp.vm));
+	CHECK_OK(loam_vmalloc_check(&second));
+	CHECK_OK(loam_vmalloc_read_stats(&second, &stats));
+	CHECK_EQ(stats.total_sequence, 100 * CPUS);
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	CHECK_OK(loam_vmalloc_destroy(&second));
+	smp_end();
+}
