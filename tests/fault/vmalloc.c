@@ -1,15 +1,17 @@
 /* tests/fault/vmalloc.c: an interrupt at every point of every operation, which itself frees and looks; and every place that takes memory failing, once and
- * for good.
+ * for good; and faults that the layer's own checks must find.
  *
  * An interrupt may free but not allocate areas. What it may not do is find anything half done: after each run the layer's own check passes, everything freed is
  * free exactly once, and every frame is back.
  */
 #include "../unit/vmalloc/fixture.h"
 
+#include <arena/arena.h>
 #include <base/fail.h>
 #include <host.h>
 
-#include <loam/arena.h>
+#include <stdio.h>
+#include <string.h>
 
 /* ---- interrupts --------------------------------------------------------------------------------------------------------- */
 
@@ -302,4 +304,121 @@ TEST(V11_every_failure_of_init_is_retried_at_first_use)
 				CHECK(make_and_use(NULL));
 				rig_destroy(fix.rig);
 			}
+}
+
+/* ---- what the checks find: each fault is seeded, found by its name, and taken back ------------------------------------------------------ */
+
+static void is_found(const char *name)
+{
+	const char *text;
+	enum loam_status status;
+
+	tap_log_capture();
+	status = loam_vmalloc_check(&fix.vm);
+	text = tap_log_end();
+	CHECK_STATUS(status, LOAM_ERR_INVALID);
+	if (strstr(text, name) == NULL)
+		tap_fail(__FILE__, __LINE__, "expected: %s; found: %s", name, text);
+}
+
+static struct loam_area place_of(const void *address)
+{
+	struct loam_area area;
+
+	CHECK_OK(loam_arena_lookup(&fix.vm.arena, (uintptr_t)address, &area, NULL));
+	return area;
+}
+
+TEST(V5_a_place_is_free_live_or_dirty_and_in_one_list)
+{
+	struct loam_area area, other;
+	struct loami_span *span;
+	uint8_t state, *at;
+	char text[128];
+	void *address, *freed;
+
+	vm_begin(4096, 16 * MIB);
+	address = vm_alloc(PAGE);
+	freed = vm_alloc(PAGE);
+	area = place_of(address);
+	other = place_of(freed);
+	span = area.span;
+	CHECK(loam_vfree(&fix.vm, freed));
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+
+	at = loami_state(span, area.index);
+	state = *at;
+	*at = LOAMI_AREA_FREE;
+	(void)snprintf(text, sizeof(text), "place %u has state 0 and free bit 0\n", area.index);
+	is_found(text);
+	*at = LOAMI_AREA_DIRTY;
+	is_found(" live ranges of ");
+	*at = state;
+
+	span->free |= UINT64_C(1) << area.index;
+	(void)snprintf(text, sizeof(text), "place %u has state 1 and free bit 1\n", area.index);
+	is_found(text);
+	span->free &= ~(UINT64_C(1) << area.index);
+
+	at = loami_state(other.span, other.index);
+	state = *at;
+	*at = LOAMI_AREA_LIVE;
+	(void)snprintf(text, sizeof(text), "loam: arena check: 0x%lx is in an open batch but not dirty\n",
+		       (unsigned long)(uintptr_t)freed);
+	is_found(text);
+	*at = state;
+
+	fix.vm.arena.nruns++;
+	is_found(" free runs, ");
+	fix.vm.arena.nruns--;
+	fix.vm.arena.free_granules++;
+	is_found(" used granules of ");
+	fix.vm.arena.free_granules--;
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK(loam_vfree(&fix.vm, address));
+	vm_end();
+}
+
+TEST(V4_tables_and_records_that_disagree_are_found)
+{
+	const struct loam_mapping mapping = {.prot = LOAM_PROT_READ | LOAM_PROT_WRITE | LOAM_PROT_GLOBAL};
+	char text[128], *address, *sealed;
+	loam_pfn pfn;
+
+	vm_begin_bare(4096, 16 * MIB);
+	fix.config.batch_areas = 1;
+	tap_log_capture();
+	CHECK_OK(loam_vmalloc_init(&fix.vm, &fix.config));
+	(void)tap_log_end();
+	address = vm_alloc(3 * PAGE);
+	sealed = vm_alloc(PAGE);
+	CHECK(loam_vfree(&fix.vm, sealed)); /* flushed, and given back by nobody yet */
+	CHECK_EQ(vm_stats().waiting_areas, 1);
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+
+	pfn = vm_frame_at(address + PAGE);
+	CHECK_OK(loam_paging_unmap(&fix.tree, (uintptr_t)address + PAGE, 1, NULL, NULL));
+	(void)snprintf(text, sizeof(text), "loam: vmalloc check: page 1 of the area at 0x%lx is not mapped\n",
+		       (unsigned long)(uintptr_t)address);
+	is_found(text);
+	CHECK_OK(loam_paging_map_frames(&fix.tree, (uintptr_t)address + PAGE, &pfn, 1, &mapping));
+
+	CHECK_OK(loam_paging_map_frames(&fix.tree, (uintptr_t)address + 3 * PAGE, &pfn, 1, &mapping));
+	(void)snprintf(text, sizeof(text), "loam: vmalloc check: a guard of the area at 0x%lx is mapped\n",
+		       (unsigned long)(uintptr_t)address);
+	is_found(text);
+	CHECK_OK(loam_paging_unmap(&fix.tree, (uintptr_t)address + 3 * PAGE, 1, NULL, NULL));
+
+	CHECK_OK(loam_paging_map_frames(&fix.tree, (uintptr_t)sealed, &pfn, 1, &mapping));
+	(void)snprintf(text, sizeof(text), "loam: vmalloc check: 0x%lx is sealed and mapped\n",
+		       (unsigned long)(uintptr_t)sealed);
+	is_found(text);
+	CHECK_OK(loam_paging_unmap(&fix.tree, (uintptr_t)sealed, 1, NULL, NULL));
+
+	fix.vm.live_pages++;
+	is_found("loam: vmalloc check: 1 areas of 3 pages, counted 1 of 4; 1 sealed of 1 waiting\n");
+	fix.vm.live_pages--;
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK(loam_vfree(&fix.vm, address));
+	vm_end();
 }
