@@ -279,16 +279,33 @@ TEST(the_direct_map_does_not_execute_and_the_image_is_not_written)
 	CHECK(contains(text, "write to"));
 }
 
+/* On each CPU: write, expecting either. */
+static void write_there(void *arg)
+{
+	struct look *look = arg;
+	char text[256];
+
+	if (machine_try(write_it, (char *)look->address + LOAM_PAGE_SIZE, text, sizeof(text)))
+		__atomic_add_fetch(&look->saw, 1, __ATOMIC_RELAXED);
+	else
+		__atomic_add_fetch(&look->denied, 1, __ATOMIC_RELAXED);
+}
+
 TEST(a_read_only_area_is_not_written_on_any_cpu)
 {
 	uint64_t *address = attributed_area();
+	struct look look = {.address = (uintptr_t)address};
 	char text[384];
 
 	address[0] = 7;
+	machine_run(write_there, &look); /* every CPU has a translation that permits it */
+	CHECK_EQ(look.saw, machine_cpus());
 	CHECK_OK(loam_vmalloc_protect(kernel_system.vm, address, LOAM_PROT_READ));
 	CHECK(!machine_try(write_it, address, text, sizeof(text)));
 	check_report(text, "page fault: write to", (uintptr_t)address);
 	CHECK_EQ(address[0], 7);
+	machine_run(write_there, &look);
+	CHECK_EQ(look.denied, machine_cpus());
 	CHECK(loam_vfree_now(kernel_system.vm, address));
 }
 
@@ -326,7 +343,7 @@ TEST(a_long_area_is_flushed_to_its_last_page_on_every_cpu)
 	}
 }
 
-/* On each CPU at once: a stack of its own, used up, and the report names it. */
+/* On each CPU at once: a stack of its own, used up, and the report names it and its task. */
 struct overflow {
 	unsigned int named; /* atomic */
 	unsigned int failed;
@@ -340,15 +357,19 @@ static void use_up(void *top)
 static void overflow_here(void *arg)
 {
 	struct overflow *overflow = arg;
-	char text[384];
+	struct loam_task task = {
+		.task = 100 + loam_port_cpu(), .pid = 200 + loam_port_cpu(), .tid = 300 + loam_port_cpu()};
+	char text[384], whose[64];
 	void *top;
 
+	(void)kformat(whose, sizeof(whose), "by task %u (pid %u, tid %u)", 100 + loam_port_cpu(), task.pid, task.tid);
+	machine_name_task(&task);
 	if (loam_vstack_alloc(kernel_system.vm, 8192, LOAM_HERE, &top) != LOAM_OK) {
 		__atomic_add_fetch(&overflow->failed, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	if (!machine_try(use_up, top, text, sizeof(text)) && contains(text, "STACK OVERFLOW") &&
-	    contains(text, "allocated at tests/kernel/mapping.c:"))
+	    contains(text, "allocated at tests/kernel/mapping.c:") && contains(text, whose))
 		__atomic_add_fetch(&overflow->named, 1, __ATOMIC_RELAXED);
 	if (!loam_vstack_free(kernel_system.vm, top))
 		__atomic_add_fetch(&overflow->failed, 1, __ATOMIC_RELAXED);
