@@ -375,6 +375,55 @@ TEST(V4_areas_churned_on_all_cpus_at_once)
 	}
 }
 
+/* In a tree that does not keep empty tables. The MMU ends the test when a CPU walks through one that has been given back. */
+TEST(V4_empty_tables_are_given_back_after_a_flush_of_their_own)
+{
+	uint64_t seed = 5, before;
+
+	smp_begin(16, 0);
+	smp.tree.keep_empty_tables = false;
+	before = loam_pagetable_count_racy(&smp.tree);
+	host_run(smp.machine, churn, &seed);
+	CHECK_EQ(atomic_load(&smp.failed), 0);
+	if (smp.shared != NULL)
+		CHECK(loam_vfree(&smp.vm, smp.shared));
+	CHECK_OK(loam_vmalloc_purge(&smp.vm));
+	CHECK_OK(loam_vmalloc_purge(&smp.vm)); /* tables go one batch at a time */
+	CHECK_EQ(loam_pagetable_count_racy(&smp.tree), before);
+
+	smp_end();
+}
+
+TEST(V4_tables_are_not_given_back_before_every_cpu_has_flushed)
+{
+	uint64_t before, most;
+	enum loam_status status = LOAM_ERR_TIMEOUT;
+	char *address;
+
+	smp_begin(0, 100000000);
+	smp.tree.keep_empty_tables = false;
+	before = loam_pagetable_count_racy(&smp.tree);
+	address = alloc(2048);
+	most = loam_pagetable_count_racy(&smp.tree);
+	CHECK(most >= before + 4);
+	for (size_t i = 0; i < 2048; i += 512)
+		host_run(smp.machine, touch, address + i * PAGE);
+	host_hold(smp.machine, 3, true);
+	CHECK(loam_vfree(&smp.vm, address));
+	tap_log_capture();
+	CHECK_STATUS(loam_vmalloc_purge(&smp.vm), LOAM_ERR_TIMEOUT);
+	CHECK_EQ(loam_pagetable_count_racy(&smp.tree), most); /* CPU 3 may still walk through them */
+	host_hold(smp.machine, 3, false);
+	for (unsigned int tries = 0; status == LOAM_ERR_TIMEOUT && tries < 600; tries++)
+		status = loam_vmalloc_purge(&smp.vm);
+	for (unsigned int tries = 0; loam_pagetable_count_racy(&smp.tree) != before && tries < 600; tries++)
+		status = loam_vmalloc_purge(&smp.vm);
+	(void)tap_log_end();
+	CHECK_OK(status);
+	CHECK_EQ(loam_pagetable_count_racy(&smp.tree), before);
+	smp_end();
+}
+
 /* Every CPU frees the same area. */
 static void free_the_same(void *arg)
 {
