@@ -1,4 +1,4 @@
-/* tests/sched/frame.c: the frame layer under every schedule of up to three preemptions: magazines, claims, drains, CPUs that come and go.
+/* tests/sched/frame.c: the frame layer under every schedule of up to three preemptions (fewer where the scenario says so): magazines, claims, drains, CPUs that come and go.
  *
  * Whoever owns a frame writes to it with plain stores, so two owners at once are a data race or a wrong word, whichever comes first. After each run every frame is given
  * back, the layer's own check runs, and the count of free frames must be what it was.
@@ -10,7 +10,12 @@
 #include <base/atomic.h>
 #include <host.h>
 
-enum { CPUS = 3, HELD_MAX = 640 };
+enum { CPUS = 3, HELD_MAX = 640, LARGE_MAX = 128, FULL = 6 };
+
+struct run {
+	loam_pfn first;
+	unsigned int order;
+};
 
 static struct {
 	struct rig *rig;
@@ -18,9 +23,13 @@ static struct {
 	uint64_t free_at_rest;
 	loam_pfn held[HELD_MAX]; /* all frames that setup took, so that few are left */
 	size_t nheld;
+	struct run large[LARGE_MAX]; /* and what it took in larger blocks */
+	size_t nlarge;
 	loam_pfn given; /* from setup to the threads */
 	loam_pfn got[CPUS];
 	uint32_t done[CPUS];
+	loam_pfn pairs[2][2];
+	size_t npairs[2];
 	uint32_t last_puts;
 } s;
 
@@ -40,6 +49,8 @@ static void begin_with(uint64_t npages, unsigned int ncpus)
 	s.frames = s.rig->frames;
 	s.free_at_rest = free_frames();
 	s.nheld = 0;
+	s.nlarge = 0;
+	s.npairs[0] = s.npairs[1] = 0;
 	s.given = LOAM_PFN_NONE;
 	s.last_puts = 0;
 	for (unsigned int i = 0; i < CPUS; i++) {
@@ -82,7 +93,7 @@ static void leave(size_t left, unsigned int cpu)
 	struct loam_frames_stats stats;
 	size_t parked = left;
 
-	s.nheld = loam_frame_alloc_batch(s.frames, HELD_MAX, &quick, s.held);
+	s.nheld += loam_frame_alloc_batch(s.frames, HELD_MAX - s.nheld, &quick, s.held + s.nheld);
 	CHECK(take_one() == LOAM_PFN_NONE);
 	CHECK(s.nheld >= left);
 	host_enter(s.rig->machine, cpu);
@@ -100,6 +111,8 @@ static bool all_back(void)
 			loam_frame_free(s.frames, s.got[i], 0);
 	}
 	loam_frame_free_batch(s.frames, s.held, s.nheld);
+	for (size_t i = 0; i < s.nlarge; i++)
+		loam_frame_free(s.frames, s.large[i].first, s.large[i].order);
 	return loam_frame_check(s.frames) == LOAM_OK && free_frames() == s.free_at_rest;
 }
 
@@ -215,11 +228,58 @@ static void some_on_cpu_1(void *context)
 	leave(4, 1);
 }
 
-static void some_on_cpu_1_of_3(void *context)
+/* Only CPU 1 parks: what the others take comes out of its magazine and what they give goes to the blocks, in few steps. */
+static void only_on_cpu_1(unsigned int ncpus, size_t left)
+{
+	begin(ncpus);
+	leave(left, 1);
+	for (unsigned int cpu = 0; cpu < ncpus; cpu++) {
+		if (cpu != 1)
+			CHECK_OK(loam_frame_cpu_offline(s.frames, cpu));
+	}
+}
+
+static void one_on_cpu_1(void *context)
 {
 	(void)context;
-	begin(3);
-	leave(4, 1);
+	only_on_cpu_1(2, 1);
+}
+
+static void two_on_cpu_1(void *context)
+{
+	(void)context;
+	only_on_cpu_1(2, 2);
+}
+
+static void three_on_cpu_1(void *context)
+{
+	(void)context;
+	only_on_cpu_1(2, 3);
+}
+
+/* As many as go in on a machine this small: the next one that is given sends half of them to the blocks. */
+static void full_on_cpu_1(void *context)
+{
+	(void)context;
+	only_on_cpu_1(2, FULL);
+}
+
+static void three_on_cpu_1_of_3(void *context)
+{
+	(void)context;
+	only_on_cpu_1(3, 3);
+}
+
+static void one_on_cpu_1_of_3(void *context)
+{
+	(void)context;
+	only_on_cpu_1(3, 1);
+}
+
+static void two_on_cpu_1_of_3(void *context)
+{
+	(void)context;
+	only_on_cpu_1(3, 2);
 }
 
 static void drain_against_take(void *context, unsigned int i)
@@ -255,21 +315,79 @@ TEST(F15_a_drain_beside_a_cpu_that_gives)
 	SCENARIO(2, some_on_cpu_1, drain_against_give, check_all_back, 3);
 }
 
-static void two_thieves(void *context, unsigned int i)
+static void take_there_must_be(unsigned int i)
 {
-	(void)context;
-	if (i == 1) {
-		use(s.held[s.nheld - 1]);
-		loam_frame_free(s.frames, s.held[--s.nheld], 0);
-	}
 	s.got[i] = take_one();
 	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
 	use(s.got[i]);
 }
 
-TEST(F15_two_cpus_empty_a_third_that_goes_on)
+static void give_one(void)
 {
-	SCENARIO(3, some_on_cpu_1_of_3, two_thieves, check_all_back, 1);
+	use(s.held[s.nheld - 1]);
+	loam_frame_free(s.frames, s.held[--s.nheld], 0);
+}
+
+static void each_takes(void *context, unsigned int i)
+{
+	(void)context;
+	take_there_must_be(i);
+}
+
+static void owner_gives_and_takes(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 1)
+		give_one();
+	take_there_must_be(i);
+}
+
+static void owner_gives(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 1)
+		give_one();
+	else
+		take_there_must_be(i);
+}
+
+TEST(F15_a_thief_beside_an_owner_that_takes)
+{
+	SCENARIO(2, two_on_cpu_1, each_takes, check_all_back, 3);
+}
+
+TEST(F15_a_thief_beside_an_owner_that_gives_and_takes)
+{
+	SCENARIO(2, one_on_cpu_1, owner_gives_and_takes, check_all_back, 3);
+}
+
+TEST(F15_a_thief_beside_an_owner_whose_magazine_overflows)
+{
+	SCENARIO(2, full_on_cpu_1, owner_gives, check_all_back, 3);
+}
+
+/* Three threads, in fewer orders: too many for three preemptions. Two of them at a time are above, and two thieves where a CPU goes offline. */
+TEST(F15_two_thieves_beside_an_owner_that_takes)
+{
+	SCENARIO(3, three_on_cpu_1_of_3, each_takes, check_all_back, 1);
+}
+
+static void thief_drain_and_owner(void *context, unsigned int i)
+{
+	if (i == 2)
+		loam_frame_drain(s.frames);
+	else
+		owner_gives(context, i);
+}
+
+TEST(F15_a_thief_and_a_drain_beside_an_owner_that_gives)
+{
+	SCENARIO(3, one_on_cpu_1_of_3, thief_drain_and_owner, check_all_back, 2);
+}
+
+TEST(F15_two_thieves_beside_an_owner_that_gives)
+{
+	SCENARIO(3, two_on_cpu_1_of_3, owner_gives, check_all_back, 1);
 }
 
 /* ---- claimed blocks: a machine large enough for them ------------------------------------------------------------------------------ */
@@ -280,40 +398,82 @@ static void large(void *context)
 	begin_with(20000, 2);
 }
 
+/* A block that nobody gets while the threads run. */
+static bool keep(unsigned int order)
+{
+	loam_pfn first = loam_frame_alloc(s.frames, order, &quick);
+
+	if (first == LOAM_PFN_NONE)
+		return false;
+	CHECK(s.nlarge < LARGE_MAX);
+	s.large[s.nlarge++] = (struct run){first, order};
+	return true;
+}
+
+/* Blocks are claimed, but only @left frames are free, in the blocks, so that a refill, and a theft after it, are short. They lie in one block. */
+static void large_with(size_t left)
+{
+	loam_pfn first;
+
+	begin_with(17000, 2);
+	CHECK(s.free_at_rest >= 16384); /* with less its CPUs claim none */
+	first = loam_frame_alloc(s.frames, 7, &quick);
+	CHECK(first != LOAM_PFN_NONE);
+	for (unsigned int order = 14; order >= 3; order--)
+		while (keep(order))
+			;
+	s.nheld = loam_frame_alloc_batch(s.frames, HELD_MAX, &quick, s.held);
+	loam_frame_free(s.frames, first, 7);
+	leave(left, 1);
+	loam_frame_drain(s.frames);
+}
+
+static void large_with_one(void *context)
+{
+	(void)context;
+	large_with(1);
+}
+
 static void claim_against_drain(void *context, unsigned int i)
 {
-	loam_pfn pfn;
-
 	(void)context;
 	if (i == 0) {
 		loam_frame_drain(s.frames);
 		return;
 	}
-	pfn = take_one();
-	SCHED_CHECK(pfn != LOAM_PFN_NONE);
-	s.got[1] = take_one();
-	SCHED_CHECK(s.got[1] != LOAM_PFN_NONE && s.got[1] != pfn);
-	use(pfn);
-	use(s.got[1]);
-	loam_frame_free(s.frames, pfn, 0);
+	take_there_must_be(i);
 }
 
 TEST(F15_a_block_is_claimed_beside_a_drain)
 {
-	SCENARIO(2, large, claim_against_drain, check_all_back, 2);
+	SCENARIO(2, large_with_one, claim_against_drain, check_all_back, 3);
 }
 
-static void claim_against_claim(void *context, unsigned int i)
+/* CPU 1 has claimed a block: its magazine is empty, and two frames are left in the row. */
+static void large_and_claimed(void *context)
 {
+	enum { REFILL = 64 };
+
 	(void)context;
-	s.got[i] = take_one();
-	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
-	use(s.got[i]);
+	large_with(REFILL + 2);
+	host_enter(s.rig->machine, 1);
+	for (unsigned int i = 0; i < REFILL; i++) {
+		loam_pfn pfn = take_one();
+
+		CHECK(pfn != LOAM_PFN_NONE && s.nheld < HELD_MAX);
+		s.held[s.nheld++] = pfn;
+	}
+	host_enter(s.rig->machine, 0);
+}
+
+TEST(F15_a_claimed_row_is_emptied_beside_a_drain)
+{
+	SCENARIO(2, large_and_claimed, claim_against_drain, check_all_back, 3);
 }
 
 TEST(F15_two_cpus_claim_a_block_each)
 {
-	SCENARIO(2, large, claim_against_claim, check_all_back, 3);
+	SCENARIO(2, large, each_takes, check_all_back, 3);
 }
 
 /* ---- CPUs go offline ------------------------------------------------------------------------------------------------------------- */
@@ -368,226 +528,166 @@ TEST(F15_a_larger_block_beside_a_free)
 	SCENARIO(2, some_on_cpu_1, give_and_take_larger, check_all_back, 3);
 }
 
-static void batches(void *context, unsigned int i)
+/* Two frames at once, or what there is of them. */
+static void take_two(unsigned int i)
 {
-	loam_pfn pfns[3];
-	size_t n = loam_frame_alloc_batch(s.frames, 3, &quick, pfns);
+	size_t n = loam_frame_alloc_batch(s.frames, 2, &quick, s.pairs[i]);
 
-	(void)context;
-	(void)i;
+	SCHED_CHECK(n != 0);
 	for (size_t k = 0; k < n; k++)
-		use(pfns[k]);
-	loam_frame_free_batch(s.frames, pfns, n);
+		use(s.pairs[i][k]);
+	s.npairs[i] = n;
 }
 
-TEST(F15_batches_share_the_last_frames)
+static bool pairs_back(void *context)
 {
-	SCENARIO(2, some_on_cpu_1, batches, check_all_back, 1);
+	(void)context;
+	for (unsigned int i = 0; i < 2; i++)
+		loam_frame_free_batch(s.frames, s.pairs[i], s.npairs[i]);
+	return all_back();
 }
 
-static void range_against_one(void *context, unsigned int i)
+static void each_takes_two(void *context, unsigned int i)
+{
+	(void)context;
+	take_two(i);
+}
+
+static void four_in_the_blocks(void *context)
+{
+	(void)context;
+	only_on_cpu_1(2, 4);
+	CHECK_OK(loam_frame_cpu_offline(s.frames, 1));
+}
+
+TEST(F15_batches_share_what_the_blocks_have)
+{
+	SCENARIO(2, four_in_the_blocks, each_takes_two, pairs_back, 3);
+}
+
+static void batch_against_take(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0)
+		take_two(i);
+	else
+		take_there_must_be(i);
+}
+
+TEST(F15_a_batch_beside_an_owner_that_takes)
+{
+	SCENARIO(2, three_on_cpu_1, batch_against_take, pairs_back, 3);
+}
+
+static void batch_against_batch_given(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		take_two(i);
+		loam_frame_free_batch(s.frames, s.pairs[i], s.npairs[i]);
+		s.npairs[i] = 0;
+	} else {
+		s.nheld -= 2;
+		loam_frame_free_batch(s.frames, s.held + s.nheld, 2);
+	}
+}
+
+TEST(F15_a_batch_is_taken_beside_one_that_is_given)
+{
+	SCENARIO(2, two_on_cpu_1, batch_against_batch_given, pairs_back, 3);
+}
+
+static void take_a_range(void)
 {
 	loam_pfn first;
 
-	(void)context;
-	if (i == 0) {
-		if (loam_frame_alloc_range(s.frames, 2, NULL, &quick, &first) == LOAM_OK) {
-			use(first);
-			use(first + 1);
-			loam_frame_free_range(s.frames, first, 2);
-		}
-		return;
-	}
-	first = take_one();
-	if (first != LOAM_PFN_NONE) {
+	if (loam_frame_alloc_range(s.frames, 2, NULL, &quick, &first) == LOAM_OK) {
 		use(first);
-		loam_frame_free(s.frames, first, 0);
+		use(first + 1);
+		loam_frame_free_range(s.frames, first, 2);
 	}
 }
 
-TEST(F15_a_range_beside_single_frames)
+static void range_against_take(void *context, unsigned int i)
 {
-	SCENARIO(2, some_on_cpu_1, range_against_one, check_all_back, 2);
+	(void)context;
+	if (i == 0) {
+		take_a_range();
+		return;
+	}
+	s.got[i] = take_one();
+	if (s.got[i] != LOAM_PFN_NONE)
+		use(s.got[i]);
+}
+
+TEST(F15_a_range_beside_one_who_takes_a_frame)
+{
+	SCENARIO(2, two_on_cpu_1, range_against_take, check_all_back, 3);
+}
+
+static void range_against_give(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0) {
+		take_a_range();
+		return;
+	}
+	give_one();
+}
+
+TEST(F15_a_range_beside_one_who_gives_a_frame)
+{
+	SCENARIO(2, two_on_cpu_1, range_against_give, check_all_back, 3);
 }
 
 /* ---- shrinkers: one CPU runs them, another needs what they free ---------------------------------------------------------------------- */
 
+/* Two at a time, for two CPUs that take. */
 static size_t free_what_setup_took(struct loam_shrinker *self, size_t npages)
 {
 	size_t freed = 0;
 
 	(void)self;
-	for (; freed < npages && s.nheld > 0; freed++)
+	for (; freed < npages && freed < 2 && s.nheld > 0; freed++)
 		loam_frame_free(s.frames, s.held[--s.nheld], 0);
 	return freed;
 }
 
 static struct loam_shrinker shrinker = {.shrink = free_what_setup_took, .name = "hoard"};
 
-static void all_in_a_hoard(void *context)
+/* Below @low, shrinkers run before a search, else when it has found nothing. */
+static void all_in_a_hoard(uint64_t low)
 {
-	(void)context;
 	begin(2);
-	CHECK_OK(loam_frame_set_watermarks(s.frames, 0, &(struct loam_zone_watermarks){.low = 0}));
+	CHECK_OK(loam_frame_set_watermarks(s.frames, 0, &(struct loam_zone_watermarks){.low = low}));
 	leave(0, 0);
+	CHECK_OK(loam_frame_cpu_offline(s.frames, 0));
+	CHECK_OK(loam_frame_cpu_offline(s.frames, 1));
 	CHECK_OK(loam_frame_add_shrinker(s.frames, &shrinker));
 }
 
-static void take_what_must_be_freed(void *context, unsigned int i)
+static void all_in_a_hoard_and_low(void *context)
 {
 	(void)context;
-	s.got[i] = take_one();
-	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
-	use(s.got[i]);
+	all_in_a_hoard(1000);
 }
 
+/* Three preemptions are 233 335 schedules: SCHED_PREEMPTIONS=3 runs them. */
 TEST(F15_none_is_refused_while_another_cpu_shrinks)
 {
-	SCENARIO(2, all_in_a_hoard, take_what_must_be_freed, check_all_back, 2);
+	SCENARIO(2, all_in_a_hoard_and_low, each_takes, check_all_back, 2);
 }
 
-/* ---- memory that is added ---------------------------------------------------------------------------------------------------------------- */
-
-enum { MIB = 1 << 20, ADDED = 4096 };
-
-static struct {
-	struct host_machine *machine;
-	struct loam_frames frames;
-	struct loam_memmap map;
-	struct loam_region storage[16];
-	void *metadata;
-	uint64_t nbytes;
-} growing;
-
-/* One MiB, @left of whose frames are free and parked on CPU 1; 16 MiB can be added at 48 MiB. */
-static void begin_growing(size_t left)
-{
-	static const struct loam_region regions[] = {
-		{.base = 16 * MIB, .nbytes = MIB, .type = LOAM_REGION_USABLE},
-		{.base = 32 * MIB, .nbytes = 32 * MIB, .type = LOAM_REGION_RESERVED},
-	};
-	struct loam_frames_config config = {.ncpus = 2, .hotplug_limit = 64 * MIB};
-	struct loam_region copy[] = {regions[0], regions[1]};
-
-	growing.machine = host_machine_create(&(struct host_config){.regions = regions, .nregions = 2, .ncpus = 2});
-	host_enter(growing.machine, 0);
-	config.direct_map = host_direct_map(growing.machine);
-	growing.frames = (struct loam_frames){0};
-	CHECK_OK(loam_memmap_init(&growing.map, copy, 2, growing.storage, 16, 0, NULL, NULL));
-	CHECK_OK(loam_frames_boot(&growing.frames, &config, &growing.map));
-	growing.metadata = host_ram(growing.machine, 32 * MIB);
-	growing.nbytes = loam_frame_add_memory_size(&growing.frames, 48 * MIB, 16 * MIB);
-	s.frames = &growing.frames;
-	s.free_at_rest = free_frames() + ADDED;
-	for (unsigned int i = 0; i < CPUS; i++) {
-		s.got[i] = LOAM_PFN_NONE;
-		s.done[i] = 0;
-	}
-	s.nheld = loam_frame_alloc_batch(s.frames, HELD_MAX, &quick, s.held);
-	CHECK(s.nheld < HELD_MAX);
-	host_enter(growing.machine, 1);
-	for (; left > 0; left--)
-		loam_frame_free(s.frames, s.held[--s.nheld], 0);
-	host_enter(growing.machine, 0);
-}
-
-static void end_growing(void *context)
+static void all_in_a_hoard_and_not_low(void *context)
 {
 	(void)context;
-	host_machine_destroy(growing.machine);
+	all_in_a_hoard(0);
 }
 
-#define GROWING(setup_fn, thread_fn)                                                                                   \
-	SCHED_EXPLORE((&(struct sched_test){.nthreads = 2,                                                             \
-					    .setup = (setup_fn),                                                       \
-					    .thread = (thread_fn),                                                     \
-					    .check = check_all_back,                                                   \
-					    .teardown = end_growing}))
-
-static void add_memory(void)
+/* Both search in vain first: too long for three preemptions. */
+TEST(F15_none_is_refused_while_another_cpu_shrinks_late)
 {
-	SCHED_CHECK(loam_frame_add_memory(s.frames, 48 * MIB, 16 * MIB, 0, growing.metadata, growing.nbytes) ==
-		    LOAM_OK);
-}
-
-static void one_is_left(void *context)
-{
-	(void)context;
-	begin_growing(1);
-}
-
-static void take_beside_an_addition(void *context, unsigned int i)
-{
-	(void)context;
-	if (i == 0) {
-		add_memory();
-		return;
-	}
-	s.got[i] = take_one();
-	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
-	use(s.got[i]);
-	SCHED_CHECK(loam_frame_has_slot(s.frames, s.got[i]));
-	(void)loam_frame_has_slot(s.frames, 48 * MIB >> LOAM_PAGE_SHIFT);
-}
-
-TEST(F15_memory_is_added_beside_one_who_takes_the_last_frame)
-{
-	GROWING(one_is_left, take_beside_an_addition);
-}
-
-static void none_is_left(void *context)
-{
-	(void)context;
-	begin_growing(0);
-}
-
-/* While it is added it may be had or not; when it is there, it must be had. */
-static void search_beside_an_addition(void *context, unsigned int i)
-{
-	(void)context;
-	if (i == 0) {
-		add_memory();
-		loami_store_release(&s.done[0], 1);
-		return;
-	}
-	s.got[1] = take_one();
-	if (s.got[1] != LOAM_PFN_NONE)
-		use(s.got[1]);
-	for (unsigned int round = 0; loami_load_acquire(&s.done[0]) == 0; round++)
-		loam_port_relax(round);
-	s.got[0] = take_one();
-	SCHED_CHECK(s.got[0] != LOAM_PFN_NONE);
-	use(s.got[0]);
-}
-
-TEST(F15_memory_is_added_beside_one_who_finds_none)
-{
-	GROWING(none_is_left, search_beside_an_addition);
-}
-
-static void range_beside_an_addition(void *context, unsigned int i)
-{
-	loam_pfn first;
-
-	(void)context;
-	if (i == 0) {
-		add_memory();
-		return;
-	}
-	if (loam_frame_alloc_range(s.frames, 3, NULL, &quick, &first) == LOAM_OK) {
-		use(first + 2);
-		loam_frame_free_range(s.frames, first, 3);
-	}
-	first = loam_frame_alloc(s.frames, 9, &quick);
-	if (first != LOAM_PFN_NONE) {
-		use(first + 511);
-		loam_frame_free(s.frames, first, 9);
-	}
-}
-
-TEST(F15_memory_is_added_beside_one_who_wants_runs)
-{
-	GROWING(none_is_left, range_beside_an_addition);
+	SCENARIO(2, all_in_a_hoard_and_not_low, each_takes, check_all_back, 2);
 }
 
 /* ---- references ---------------------------------------------------------------------------------------------------------------------- */
