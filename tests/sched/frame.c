@@ -672,10 +672,9 @@ static void all_in_a_hoard_and_low(void *context)
 	all_in_a_hoard(1000);
 }
 
-/* Three preemptions are 233 335 schedules: SCHED_PREEMPTIONS=3 runs them. */
 TEST(F15_none_is_refused_while_another_cpu_shrinks)
 {
-	SCENARIO(2, all_in_a_hoard_and_low, each_takes, check_all_back, 2);
+	SCENARIO(2, all_in_a_hoard_and_low, each_takes, check_all_back, 3);
 }
 
 static void all_in_a_hoard_and_not_low(void *context)
