@@ -210,6 +210,7 @@ static void work(void *arg)
 	for (size_t i = 0; i < TORTURE_HEAPS; i++)
 		if (loam_heap_cpu_online(torture_heaps[i], cpu) != LOAM_OK)
 			torture_wrong(w, "a heap does not know this CPU", 0);
+	__atomic_store_n(&w->ticked_at, loam_port_time(), __ATOMIC_RELEASE);
 	__atomic_store_n(&w->here, true, __ATOMIC_RELEASE);
 	while ((now = loam_port_time()) < until && !__atomic_load_n(&w->leave, __ATOMIC_ACQUIRE)) {
 		if (cpu == 0)

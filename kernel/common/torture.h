@@ -74,6 +74,7 @@ struct torture_worker {
 	bool calm;            /* no failure is injected: somebody counts on this one */
 	uint32_t still;       /* atomic: how still it stands, as the conductor wants it */
 	const char *doing;    /* atomic */
+	uint64_t ticked_at;   /* atomic: when its timer came last */
 	uint64_t beats;       /* atomic: + 1 whenever the task gets on */
 	/* What this CPU's ticks know of the CPU they watch. */
 	unsigned int watched;

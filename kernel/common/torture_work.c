@@ -312,6 +312,18 @@ static uint64_t unmoved(uint64_t now, uint64_t *before, uint64_t so_far, uint64_
 	return 0;
 }
 
+/* A CPU that takes no interrupt keeps others waiting: then it is the one to be named, by who watches it, and not they. */
+static bool somebody_is_deaf(uint64_t now, uint64_t limit)
+{
+	for (unsigned int i = 0; i < machine_cpus_all(); i++) {
+		uint64_t at = __atomic_load_n(&torture_workers[i].ticked_at, __ATOMIC_ACQUIRE);
+
+		if (__atomic_load_n(&torture_workers[i].here, __ATOMIC_ACQUIRE) && now > at && now - at > limit / 2)
+			return true;
+	}
+	return false;
+}
+
 /* Of the time between two looks no more than two intervals count: where the whole machine stood still, nobody was silent. */
 void torture_watch(struct torture_worker *w, uint64_t limit)
 {
@@ -320,6 +332,7 @@ void torture_watch(struct torture_worker *w, uint64_t limit)
 	uint64_t now = loam_port_time(), passed = now - w->watched_at;
 	char text[160];
 
+	__atomic_store_n(&w->ticked_at, now, __ATOMIC_RELEASE);
 	if (other != w->watched) {
 		w->watched = other;
 		w->watched_at = now;
@@ -334,6 +347,8 @@ void torture_watch(struct torture_worker *w, uint64_t limit)
 	w->no_ticks = unmoved(__atomic_load_n(&o->counts[TORTURE_TICKS], __ATOMIC_RELAXED), &w->watched_ticks,
 			      w->no_ticks, passed);
 	if (w->silence < limit && w->no_ticks < limit)
+		return;
+	if (w->no_ticks < limit && somebody_is_deaf(now, limit))
 		return;
 	(void)kformat(text, sizeof(text), "CPU %u has been silent for %lu s: %s, doing %s", other,
 		      (unsigned long)(limit / TORTURE_SECOND),

@@ -40,7 +40,7 @@ struct torture_options {
 };
 
 /* Every CPU allocates, maps, writes, reads and frees, with interrupts that do so too (torture.c). Return: as above. */
-unsigned int torture_run(const struct torture_options *options);
+unsigned int torture_run(const struct torture_options *asked);
 /* The same with the usual options. */
 unsigned int stress_run(unsigned int seconds);
 

@@ -366,7 +366,7 @@ unsigned int loami_cpu_flush_here(struct loam_heap *heap, bool idle);
 /* The same for one cache. */
 void loami_cpu_flush_cache(struct loam_heap_cache *cache, unsigned int cpu);
 /* Only what is in quarantine there; the CPU may be at work. */
-void loami_cpu_flush_held(struct loam_heap_cache *cache, unsigned int cpu);
+void loami_cpu_flush_held(struct loam_heap_cache *cache, unsigned int index);
 void loami_depot_flush(struct loam_heap_cache *cache);
 /* Has another CPU asked for what is parked here? It counts as answered. */
 bool loami_cpu_asked(struct loam_heap *heap);

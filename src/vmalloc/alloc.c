@@ -120,8 +120,10 @@ void *loam_vmalloc(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_
 /* Claim and clear. */
 static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area, struct loami_vm_frames *frames)
 {
-	if (!loami_vm_is_ready(vm) || !loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, area))
-		return loami_vm_refuse(vm, address);
+	if (!loami_vm_is_ready(vm) || !loami_vm_claim(vm, (uintptr_t)address, LOAMI_VM_MEMORY, area)) {
+		(void)loami_vm_refuse(vm, address);
+		return false;
+	}
 	loami_vm_unmap(vm, area, area->start, area->npages, area->record->flags, frames);
 	loami_vm_uncount(vm, area->npages);
 	return true;
