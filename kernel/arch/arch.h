@@ -2,7 +2,7 @@
  *
  * Each kernel/arch/<name>/ holds the same files, so whoever knows one can read another:
  *
- *   inline.h     what must cost nothing: this CPU, interrupt flag, pause, cycle counter; the port functions Loam inlines
+ *   inline.h     what must cost nothing: this CPU, interrupt flag, pause, cycle counter
  *   regs.h cpu.c a CPU's own state (descriptor tables, trap stacks) and putting it in force
  *   entry.S      the first instructions of the first CPU; start.S: of every other one
  *   vectors.S    trap entry and exit, register frames; trap.c: what each trap means

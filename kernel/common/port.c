@@ -1,4 +1,4 @@
-/* kernel/common/port.c: what this kernel gives to Loam (include/loam/port.h). What Loam inlines is in the architecture's inline.h; the panic
+/* kernel/common/port.c: what this kernel gives to Loam (include/loam/port.h). What Loam inlines is in port_inline.h; the panic
  * is in panic.c.
  */
 #include "console.h"

@@ -1,6 +1,6 @@
 /* kernel/arch/riscv64/inline.h: what must cost nothing.
  *
- * Also what <loam/port.h> inlines into Loam's fast paths (LOAM_PORT_INLINE): there it is included in the middle of that header, once
+ * Also for what <loam/port.h> inlines (kernel/common/port_inline.h) into Loam's fast paths (LOAM_PORT_INLINE): there it is included in the middle of that header, once
  * struct loam_pin is known.
  */
 #ifndef KERNEL_RISCV64_INLINE_H
@@ -98,48 +98,8 @@ static inline void arch_pte_sync(void)
 	__asm__ volatile("fence w, rw\n\tsfence.vma" : : : "memory");
 }
 
-/* ---- the port functions worth inlining ------------------------------------------------------------------------------------ */
-
 #ifdef LOAM_PORT_INLINE
-#define LOAM_PORT_INLINES_CPU
-static inline unsigned int loam_port_cpu(void)
-{
-	return arch_cpu_index();
-}
-
-#define LOAM_PORT_INLINES_IRQ_SAVE
-static inline unsigned long loam_port_irq_save(void)
-{
-	return arch_irq_save();
-}
-
-#define LOAM_PORT_INLINES_IRQ_RESTORE
-static inline void loam_port_irq_restore(unsigned long state)
-{
-	arch_irq_restore(state);
-}
-
-#define LOAM_PORT_INLINES_PTE_SYNC
-static inline void loam_port_pte_sync(void)
-{
-	arch_pte_sync();
-}
-
-/* Kernel code is never preempted here, only interrupted: a CPU number is all that pinning takes. */
-#define LOAM_PORT_INLINES_PIN
-static inline struct loam_pin loam_port_pin(void)
-{
-	struct loam_pin pin = {0, arch_cpu_index()};
-	__asm__ volatile("" : : : "memory");
-	return pin;
-}
-
-#define LOAM_PORT_INLINES_UNPIN
-static inline void loam_port_unpin(struct loam_pin pin)
-{
-	(void)pin;
-	__asm__ volatile("" : : : "memory");
-}
+#include <port_inline.h>
 #endif
 
 #endif
