@@ -88,7 +88,9 @@ struct loam_heap {
 	uintptr_t base;    /* virtual address of the first region, 64 KiB of physical memory each */
 	size_t nregions;   /* grows when memory is added */
 	uint8_t **regions; /* (a) biased: regions[r] + (address - base) / 16 is the state of what is at the address */
-	size_t small_max;  /* largest request the size classes serve; 0 before init */
+	uint8_t *
+		codes; /* (a) by frame: of the last slab that lay there; 0: none has. It says where to look, not what is there */
+	size_t small_max; /* largest request the size classes serve; 0 before init */
 	struct loami_heap_cpu *cpus;
 	struct loami_held *held; /* the CPUs' quarantines, of a hardened heap */
 
@@ -232,10 +234,12 @@ LOAM_NODISCARD enum loam_status loam_heap_alloc_status(struct loam_heap *heap, s
 /* Why the last allocation of this heap failed, on any CPU; LOAM_OK: none has. */
 enum loam_status loam_heap_last_failure(const struct loam_heap *heap);
 
+/* CPU @cpu's part of a heap that has been set up: its caches. It stays where it is. Context: any. */
+struct loami_heap_cpu *loam_heap_part(struct loam_heap *heap, unsigned int cpu);
 /* What a CPU's cache can do at once, without a lock: an object of @nbytes, or NULL; the object taken back, or false. Nothing has been changed then, and nothing said of
- * the pointer. Never wait, never take memory from the frame layer. Context: any. */
-void *loam_heap_try_alloc(struct loam_heap *heap, size_t nbytes);
-LOAM_NODISCARD bool loam_heap_try_free(struct loam_heap *heap, void *object);
+ * the pointer. @part is that of the CPU which this runs on, to the call's end: the caller is pinned. Never wait, never take memory from the frame layer. Context: any. */
+void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes);
+LOAM_NODISCARD bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, void *object);
 
 /* Give an object back. NULL is nothing. Objects of typed caches may be given here too. */
 void loam_heap_free(struct loam_heap *heap, void *object);

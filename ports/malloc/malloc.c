@@ -101,14 +101,14 @@ __attribute__((noinline)) void free_slow(const char *call, void *object)
 
 #pragma GCC visibility push(default)
 
-/* The heap's fast path is to lie inside of these, not a call away. */
-#define FLAT __attribute__((flatten))
+/* The heap's fast path is to lie inside of these, not a call away, and begin where a line of code does (a twentieth of a pair). */
+#define FLAT __attribute__((flatten, aligned(64)))
 
 /* ---- the C calls ------------------------------------------------------------------------------------------------------------------- */
 
 static inline __attribute__((always_inline)) void *alloc(const char *call, size_t nbytes)
 {
-	void *object = loam_heap_try_alloc(HEAP, nbytes);
+	void *object = quick_alloc(nbytes);
 
 	return LIKELY(object != NULL) ? object : malloc_slow(call, nbytes, LOAM_HEAP_MIN_ALIGN, false);
 }
@@ -120,7 +120,7 @@ FLAT void *malloc(size_t nbytes)
 
 FLAT void free(void *object)
 {
-	if (UNLIKELY(!loam_heap_try_free(HEAP, object)))
+	if (UNLIKELY(!quick_free(object)))
 		free_slow("free", object);
 }
 
@@ -130,7 +130,7 @@ FLAT void *calloc(size_t count, size_t nbytes)
 
 	if (UNLIKELY(__builtin_mul_overflow(count, nbytes, &nbytes)))
 		return no_memory();
-	object = loam_heap_try_alloc(HEAP, nbytes);
+	object = quick_alloc(nbytes);
 	return LIKELY(object != NULL) ? memset(object, 0, nbytes)
 				      : malloc_slow("calloc", nbytes, LOAM_HEAP_MIN_ALIGN, true);
 }

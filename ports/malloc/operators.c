@@ -34,14 +34,14 @@ static __attribute__((noinline)) void *new_slow(size_t nbytes, size_t align, boo
 
 static inline __attribute__((always_inline)) void *new (size_t nbytes, bool nothrow)
 {
-	void *object = loam_heap_try_alloc(HEAP, nbytes);
+	void *object = quick_alloc(nbytes);
 
 	return LIKELY(object != NULL) ? object : new_slow(nbytes, LOAM_HEAP_MIN_ALIGN, nothrow);
 }
 
 static inline __attribute__((always_inline)) void delete (void *object)
 {
-	if (UNLIKELY(!loam_heap_try_free(HEAP, object)))
+	if (UNLIKELY(!quick_free(object)))
 		free_slow("operator delete", object);
 }
 

@@ -8,17 +8,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct loami_heap_cpu;
+
 /* What a thread is to the malloc. Its thread-local storage is there from the first instruction. */
 struct thread {
-	unsigned int cpu;     /* 0: none of its own; it is served under locks */
-	uint8_t inside;       /* in a slow path */
-	uint8_t state;        /* enum thread_state in thread.c */
-	bool forking;         /* it holds the gate */
-	uint32_t turns;       /* slow frees */
-	struct place *place;  /* of its CPU; NULL when it has none */
-	void *deferred;       /* freed by a signal handler that landed inside: linked by their first words */
-	const char *call;     /* what the program called */
-	const void *argument; /* and with what pointer */
+	struct loami_heap_cpu *part; /* of the heap, its CPU's; NULL: it has none of its own */
+	unsigned int cpu;            /* 0: none of its own; it is served under locks */
+	uint8_t inside;              /* in a slow path */
+	uint8_t state;               /* enum thread_state in thread.c */
+	bool forking;                /* it holds the gate */
+	uint32_t turns;              /* slow frees */
+	struct place *place;         /* of its CPU; NULL when it has none */
+	void *deferred;              /* freed by a signal handler that landed inside: linked by their first words */
+	const char *call;            /* what the program called */
+	const void *argument;        /* and with what pointer */
 };
 extern _Thread_local struct thread loam_malloc_self __attribute__((tls_model("initial-exec"), visibility("hidden")));
 

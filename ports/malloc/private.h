@@ -106,6 +106,25 @@ size_t island_size(const void *object);
 
 LOAM_NORETURN void report_misuse(const char *what, const void *object);
 
+/* ---- the fast path: inlined into what the program calls ---------------------------------------------------------------------------------------- */
+
+/* From the thread's caches, or NULL. */
+static inline __attribute__((always_inline)) void *quick_alloc(size_t nbytes)
+{
+	struct loami_heap_cpu *part = SELF->part;
+
+	return LIKELY(part != NULL) ? loam_heap_try_alloc(HEAP, part, nbytes) : NULL;
+}
+
+/* Into them; false: it is not freed. The object is what the next malloc of its class hands out, and nothing here touches it: it is fetched ahead. */
+static inline __attribute__((always_inline)) bool quick_free(void *object)
+{
+	struct loami_heap_cpu *part = SELF->part;
+
+	__builtin_prefetch(object, 1);
+	return LIKELY(part != NULL) && LIKELY(loam_heap_try_free(HEAP, part, object));
+}
+
 /* ---- malloc.c -------------------------------------------------------------------------------------------------------------------------------- */
 
 /* For the operators: as malloc() and free(), but for the name in a report. */

@@ -149,6 +149,7 @@ static void own(unsigned int number)
 	say_outside(&places[0]);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	SELF->cpu = number;
+	SELF->part = loam_heap_part(HEAP, number);
 	SELF->state = THREAD_ATTACHED;
 }
 
@@ -189,6 +190,7 @@ static void detach(void *argument)
 		return;
 	if (!warm)
 		bring(number, false);
+	SELF->part = NULL;
 	SELF->state = THREAD_GONE;
 	SELF->cpu = 0;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -68,6 +68,16 @@ static inline bool loami_idle_enter(uint64_t *idle)
 	return true;
 }
 
+/* The same by a load and a store: an instruction more, and what is stored does not wait for what was loaded. */
+static inline bool loami_idle_take(uint64_t *idle)
+{
+	if (LOAMI_UNLIKELY(loami_load_relaxed(idle) != 1))
+		return false;
+	loami_store_relaxed(idle, 0);
+	loami_compiler_barrier();
+	return true;
+}
+
 static inline void loami_idle_leave(uint64_t *idle)
 {
 	loami_compiler_barrier();

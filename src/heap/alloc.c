@@ -14,58 +14,87 @@
 
 /* Only this CPU and its interrupts touch what is accessed here, and busy keeps those out; the barriers keep it in order. What others may look at (a state, a top, a
  * count) is stored as words that are not torn. */
-#define BUSY_ENTER(cpu) LOAMI_LIKELY(loami_idle_enter(&(cpu)->idle))
-#define BUSY_LEAVE(cpu) loami_idle_leave(&(cpu)->idle)
 
-static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, uint64_t code, void **object)
+/* How words of the CPU's change. ADDED is the fewest instructions: each adds to memory. STORED is the shortest wait, by a tenth of a pair: an addition loads once more, behind
+ * the store of the call before. */
+enum how { ADDED, STORED };
+
+static inline __attribute__((always_inline)) bool enter(struct loami_heap_cpu *cpu, enum how how)
 {
-	struct loam_pin pin = loam_port_pin();
-	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
+	return LOAMI_LIKELY(how == ADDED ? loami_idle_enter(&cpu->idle) : loami_idle_take(&cpu->idle));
+}
 
-	if (BUSY_ENTER(cpu)) {
-		struct loami_entry *top = cpu->top[code];
+static inline __attribute__((always_inline)) bool pop_from(struct loam_heap *heap, struct loami_heap_cpu *cpu,
+							   uint64_t code, void **object, enum how how)
+{
+	if (enter(cpu, how)) {
+		struct loami_entry **place = &cpu->top[code], *top;
 
+		if (how == STORED)
+			place = LOAMI_OPAQUE(place);
+		top = *place;
 		if (LOAMI_LIKELY(*top[-1].state < LOAMI_FRESH)) {
 			/* Opaque: an instruction less for each address GCC does not keep. */
 			*object = LOAMI_OPAQUE(top[-1].object);
 			loami_store_relaxed(top[-1].state, (uint8_t)code);
 			code = LOAMI_OPAQUE(code);
-			loami_count(&cpu->top[code], -1);
+			if (how == ADDED)
+				loami_count(&cpu->top[code], -1);
+			else
+				loami_store_relaxed(place, top - 1);
 			code = LOAMI_OPAQUE(code);
 			loami_count(&cpu->allocs[code], 1);
 			loami_object_owned(heap, (unsigned int)code, *object);
-			BUSY_LEAVE(cpu);
-			loam_port_unpin(pin);
+			loami_idle_leave(&cpu->idle);
 			return true;
 		}
-		BUSY_LEAVE(cpu);
+		loami_idle_leave(&cpu->idle);
 	}
-	loam_port_unpin(pin);
 	return false;
+}
+
+static inline __attribute__((always_inline)) bool push_to(struct loam_heap *heap, struct loami_heap_cpu *cpu,
+							  void *object, uint8_t *state, uint64_t code, enum how how)
+{
+	if (enter(cpu, how)) {
+		struct loami_entry **place = &cpu->top[code], *top;
+
+		if (how == STORED)
+			place = LOAMI_OPAQUE(place);
+		top = *place;
+		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
+			loami_store_relaxed(state, LOAMI_CACHED);
+			loami_object_free(heap, (unsigned int)code, object);
+			*top = (struct loami_entry){object, state};
+			if (how == ADDED)
+				loami_count(&cpu->top[code], 1);
+			else
+				loami_store_relaxed(place, top + 1);
+			loami_idle_leave(&cpu->idle);
+			return true;
+		}
+		loami_idle_leave(&cpu->idle);
+	}
+	return false;
+}
+
+static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, uint64_t code, void **object)
+{
+	struct loam_pin pin = loam_port_pin();
+	bool got = pop_from(heap, loami_heap_cpu(heap, pin.cpu), code, object, ADDED);
+
+	loam_port_unpin(pin);
+	return got;
 }
 
 static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, void *object, uint8_t *state,
 						       uint64_t code)
 {
 	struct loam_pin pin = loam_port_pin();
-	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, pin.cpu);
+	bool taken = push_to(heap, loami_heap_cpu(heap, pin.cpu), object, state, code, ADDED);
 
-	if (BUSY_ENTER(cpu)) {
-		struct loami_entry *top = cpu->top[code];
-
-		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
-			loami_store_relaxed(state, LOAMI_CACHED);
-			loami_object_free(heap, (unsigned int)code, object);
-			*top = (struct loami_entry){object, state};
-			loami_count(&cpu->top[code], 1);
-			BUSY_LEAVE(cpu);
-			loam_port_unpin(pin);
-			return true;
-		}
-		BUSY_LEAVE(cpu);
-	}
 	loam_port_unpin(pin);
-	return false;
+	return taken;
 }
 
 /* The number of the 16 bytes @object starts at, counted from the window's start. Turned, not shifted: what is misaligned or out of the window is far out of it. */
@@ -236,25 +265,38 @@ void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes)
 	return alloc_general(heap, nbytes, LOAM_HEAP_MIN_ALIGN, false, NULL);
 }
 
-/* Before init small_max and nregions are 0, and there are no CPUs: nothing passes the first test. */
-void *loam_heap_try_alloc(struct loam_heap *heap, size_t nbytes)
+struct loami_heap_cpu *loam_heap_part(struct loam_heap *heap, unsigned int cpu)
 {
-	void *object;
-
-	if (LOAMI_LIKELY(nbytes - 1 < heap->small_max) && LOAMI_LIKELY(pop(heap, loami_class_code(nbytes), &object)))
-		return object;
-	return NULL;
+	return loami_heap_cpu(heap, cpu);
 }
 
-bool loam_heap_try_free(struct loam_heap *heap, void *object)
+void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes)
+{
+	uint64_t code;
+	void *object;
+
+	if (LOAMI_UNLIKELY(nbytes - 1 >= LOAM_HEAP_SMALL_MAX))
+		return NULL;
+	code = loami_class_code(nbytes);
+	if (LOAMI_UNLIKELY(!pop_from(heap, part, code, &object, STORED)))
+		return NULL;
+	if (!object)
+		__builtin_unreachable();
+	return object;
+}
+
+/* Which top to push to is known from the frame, before the state is: the state is a byte that was stored just now, or is far away, and a top whose address is not known holds up
+ * whoever loads another. The state still decides: it must be that class's. */
+bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, void *object)
 {
 	uintptr_t granule = granule_of(heap, object);
-	uint8_t *state;
+	uint8_t *state, code;
 
 	if (LOAMI_UNLIKELY(region_of(granule) >= heap->nregions))
 		return false;
 	state = state_of(heap, granule);
-	return push(heap, object, state, loami_load_relaxed(state));
+	code = loami_load_relaxed(&heap->codes[granule >> (LOAM_PAGE_SHIFT - LOAMI_GRANULE_SHIFT)]);
+	return LOAMI_LIKELY(loami_load_relaxed(state) == code) && push_to(heap, part, object, state, code, STORED);
 }
 
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)

@@ -50,9 +50,9 @@ static size_t fixed_size(unsigned int ncpus, bool hardened)
 	return at + LOAM_CPU_ALIGN; /* for a block that is not aligned */
 }
 
-/* The tables for memory up to a limit, which the caller gives: kinds, regions, a page of states that say NONE; each on pages of its own. */
+/* The tables for memory up to a limit, which the caller gives: kinds and codes, regions, a page of states that say NONE; each on pages of its own. */
 struct tables {
-	size_t kinds;
+	size_t kinds; /* and as much of codes */
 	size_t regions;
 	size_t nbytes;
 };
@@ -61,7 +61,7 @@ static struct tables plan_tables(loam_pfn start, loam_paddr limit)
 {
 	loam_pfn nframes = loami_align_up(limit >> LOAM_PAGE_SHIFT, LOAMI_REGION_FRAMES) - start;
 	struct tables tables = {
-		.kinds = (size_t)loami_align_up(nframes, LOAM_PAGE_SIZE),
+		.kinds = 2 * (size_t)loami_align_up(nframes, LOAM_PAGE_SIZE),
 		.regions = (size_t)loami_align_up(nframes / LOAMI_REGION_FRAMES * sizeof(uint8_t *), LOAM_PAGE_SIZE),
 	};
 
@@ -149,7 +149,7 @@ static bool take_tables(struct loam_heap *heap, uint64_t nframes, void **metadat
 {
 	uintptr_t direct_map =
 		(uintptr_t)loam_frame_virt(heap->frames, heap->first) - (uintptr_t)(heap->first << LOAM_PAGE_SHIFT);
-	size_t kinds = (size_t)nframes, regions = (size_t)(nframes / LOAMI_REGION_FRAMES) * sizeof(uint8_t *);
+	size_t kinds = 2 * (size_t)nframes, regions = (size_t)(nframes / LOAMI_REGION_FRAMES) * sizeof(uint8_t *);
 	void *own = NULL;
 
 	if (!*metadata)
@@ -163,6 +163,7 @@ static bool take_tables(struct loam_heap *heap, uint64_t nframes, void **metadat
 		give_frames_back(heap, own, fixed, direct_map);
 		return false;
 	}
+	heap->codes = heap->kinds + nframes;
 	heap->regions_max = (size_t)(nframes / LOAMI_REGION_FRAMES);
 	memset(*metadata, 0, fixed);
 	if (own)
@@ -179,6 +180,7 @@ static void use_tables(struct loam_heap *heap, uintptr_t at, loam_paddr limit)
 
 	at = (uintptr_t)loami_align_up(at, LOAM_PAGE_SIZE);
 	heap->kinds = (uint8_t *)at;
+	heap->codes = heap->kinds + tables.kinds / 2;
 	heap->regions = (uint8_t **)(at + tables.kinds);
 	heap->no_states = (void *)(at + tables.kinds + tables.regions);
 	heap->regions_max = tables.regions / sizeof(uint8_t *);

@@ -201,6 +201,57 @@ TEST(H2_interrupts_inside_the_fast_paths_nested_twice)
 	scene_end(&scene);
 }
 
+/* What malloc does: at once where that is possible, in the interrupt too. */
+static void *quick_alloc(struct loam_heap *heap)
+{
+	void *object = loam_heap_try_alloc(heap, loam_heap_part(heap, 0), 64);
+
+	return object ? object : loam_heap_alloc(heap, 64);
+}
+
+static void quick_free(struct loam_heap *heap, void *object)
+{
+	if (!loam_heap_try_free(heap, loam_heap_part(heap, 0), object))
+		loam_heap_free(heap, object);
+}
+
+static bool quick(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	void *a = quick_alloc(heap), *b = quick_alloc(heap);
+
+	if (!a || !b || a == b)
+		return false;
+	heap_rig_fill(a, 64, 3);
+	heap_rig_fill(b, 64, 4);
+	quick_free(heap, a);
+	if (!heap_rig_filled(b, 64, 4))
+		return false;
+	quick_free(heap, b);
+	return at_rest(scene);
+}
+
+static void quick_handler(void *context)
+{
+	struct scene *scene = context;
+	void *a = quick_alloc(scene->rig.heap), *b = quick_alloc(scene->rig.heap);
+
+	if (!a || !b || a == b)
+		scene->wrong++;
+	quick_free(scene->rig.heap, a);
+	quick_free(scene->rig.heap, b);
+}
+
+TEST(H2_interrupts_inside_what_is_done_at_once_nested_twice)
+{
+	struct scene scene;
+
+	scene_make(&scene, false);
+	CHECK(host_each_point(quick, quick_handler, &scene, true) > 300);
+	scene_end(&scene);
+}
+
 TEST(H2_interrupts_inside_a_tracking_heap_nested_twice)
 {
 	struct scene scene;

@@ -9,6 +9,7 @@ struct damaged {
 	char *parked; /* in the loaded magazine */
 	struct loam_heap_cache *cache;
 	struct loami_slab *slab;
+	uint8_t *code; /* of its first frame */
 	struct loami_heap_cpu *cpu;
 };
 
@@ -27,6 +28,7 @@ static struct damaged make(void)
 	(void)loam_heap_trim(d.rig.heap);
 	loam_heap_free(d.rig.heap, d.parked);
 	d.slab = loami_slab_at(d.rig.heap, loami_slab_head(d.rig.heap, loami_heap_pfn(d.rig.heap, d.live)));
+	d.code = &d.rig.heap->codes[loami_heap_pfn(d.rig.heap, d.live) - d.rig.heap->first];
 	d.cpu = loami_heap_cpu(d.rig.heap, 0);
 	CHECK_OK(loam_heap_check(d.rig.heap));
 	return d;
@@ -95,6 +97,9 @@ TEST(H6_check_finds_wrong_slabs)
 	d.slab->code = 250;
 	check_says(&d, "loam: heap: check: the slab at frame ");
 	d.slab->code = d.cache->code;
+	*d.code = 0;
+	check_says(&d, "loam: heap: check: S5: ");
+	*d.code = d.cache->code;
 	end(&d);
 }
 

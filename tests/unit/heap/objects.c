@@ -272,13 +272,14 @@ TEST(H2_cpus_come_and_go)
 {
 	struct heap_rig rig = heap_rig_make_with(4096, &(struct loam_heap_config){.ncpus = 1, .cpus_later = true});
 	struct loam_heap_class_stats stats;
+	struct loami_heap_cpu *part = loam_heap_part(rig.heap, 0);
 	void *objects[200], *one;
 
 	/* Not online: nothing at once, everything under locks. */
-	CHECK(loam_heap_try_alloc(rig.heap, 64) == NULL);
+	CHECK(loam_heap_try_alloc(rig.heap, part, 64) == NULL);
 	for (unsigned int i = 0; i < 200; i++)
 		CHECK((objects[i] = loam_heap_alloc(rig.heap, 64)) != NULL);
-	CHECK(!loam_heap_try_free(rig.heap, objects[0]));
+	CHECK(!loam_heap_try_free(rig.heap, part, objects[0]));
 	CHECK_OK(loam_heap_read_class_stats(rig.heap, 3, &stats));
 	CHECK_EQ(stats.nbytes, 64);
 	CHECK_EQ(stats.live, 200);
@@ -288,20 +289,20 @@ TEST(H2_cpus_come_and_go)
 	/* Online: what is freed stays at hand. */
 	CHECK_OK(loam_heap_cpu_online(rig.heap, 0));
 	loam_heap_free(rig.heap, objects[198]);
-	CHECK(loam_heap_try_free(rig.heap, objects[197]));
-	CHECK(!loam_heap_try_free(rig.heap, objects[197]));
-	CHECK(!loam_heap_try_free(rig.heap, NULL));
-	CHECK(!loam_heap_try_free(rig.heap, (char *)objects[0] + 1));
-	one = loam_heap_try_alloc(rig.heap, 64);
+	CHECK(loam_heap_try_free(rig.heap, part, objects[197]));
+	CHECK(!loam_heap_try_free(rig.heap, part, objects[197]));
+	CHECK(!loam_heap_try_free(rig.heap, part, NULL));
+	CHECK(!loam_heap_try_free(rig.heap, part, (char *)objects[0] + 1));
+	one = loam_heap_try_alloc(rig.heap, part, 64);
 	CHECK(one == objects[197]);
-	CHECK(loam_heap_try_alloc(rig.heap, LOAM_HEAP_SMALL_MAX + 1) == NULL);
+	CHECK(loam_heap_try_alloc(rig.heap, part, LOAM_HEAP_SMALL_MAX + 1) == NULL);
 	CHECK_OK(loam_heap_check(rig.heap));
 	/* Offline again: it has nothing, and comes back. */
 	CHECK_OK(loam_heap_cpu_offline(rig.heap, 0));
 	CHECK_OK(loam_heap_read_class_stats(rig.heap, 3, &stats));
 	CHECK_EQ(stats.live, 198);
 	CHECK_EQ(stats.cached, 0);
-	CHECK(loam_heap_try_alloc(rig.heap, 64) == NULL);
+	CHECK(loam_heap_try_alloc(rig.heap, part, 64) == NULL);
 	CHECK_OK(loam_heap_cpu_online(rig.heap, 0));
 	CHECK_STATUS(loam_heap_cpu_online(rig.heap, 1), LOAM_ERR_CPU);
 	for (unsigned int i = 0; i < 198; i++)
