@@ -6,7 +6,7 @@
 #   make test         everything that can fail: host tests, sanitizers, the kernels in QEMU, lint
 #   make test-programs  compilers, interpreters, databases under libloam-malloc, outputs compared
 #   make conformance  which rows of the specification are shown by tests
-#   make torture      every CPU at everything while everything goes wrong: interrupts, CPUs that leave, refusals  ARCH SECONDS CPUS MEM
+#   make torture      every CPU at everything while everything goes wrong: interrupts, CPUs that leave, refusals  ARCH SECONDS CPUS MEM COUNTED
 #   make bench        timings beside their references, table and build/bench.json             LAYER
 #   make bench ARCH=x86_64    instructions per operation inside the kernel, counted by QEMU; aarch64, riscv64 too
 #   make bench-linux  Linux's own counts in the same QEMU, the reference of make bench ARCH=x86_64
@@ -15,8 +15,8 @@
 #   make format       put the sources in order with clang-format
 #   make clean        remove build/
 #
-#   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame   SECONDS=60
-export ARCH CPUS MEM ACCEL LAYER
+#   ARCH=x86_64 | aarch64 | riscv64 | host   CPUS=4   MEM=2G   ACCEL=tcg | kvm   LAYER=frame   SECONDS=60   COUNTED=1: by a clock that counts instructions
+export ARCH CPUS MEM ACCEL LAYER COUNTED
 
 .PHONY: help run iso test torture conformance bench bench-linux lint docs format clean
 .NOTPARALLEL:

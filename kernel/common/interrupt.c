@@ -2,7 +2,7 @@
 #include "cpu.h"
 #include "kernel.h"
 
-static void (*tick_hook)(void);
+static void (*tick_hook)(bool poked);
 
 /* An idle CPU was not asked to flush: it must before anything, here too, touches memory that may have been unmapped. */
 void kernel_interrupt_begin(void)
@@ -21,27 +21,27 @@ void kernel_interrupt_end(void)
 	arch_this_cpu()->irq_depth--;
 }
 
-void kernel_set_tick_hook(void (*hook)(void))
+void kernel_set_tick_hook(void (*hook)(bool poked))
 {
 	__atomic_store_n(&tick_hook, hook, __ATOMIC_RELEASE);
 }
 
 void kernel_tick(void)
 {
-	void (*hook)(void) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
+	void (*hook)(bool poked) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
 
 	arch_this_cpu()->ticks++;
 	loam_vmalloc_tick(kernel_system.vm);
 	if (hook != NULL)
-		hook();
+		hook(false);
 }
 
 static void poked(struct cpu *cpu)
 {
-	void (*hook)(void) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
+	void (*hook)(bool poked) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
 
 	if (__atomic_exchange_n(&cpu->poked, 0, __ATOMIC_ACQUIRE) != 0 && hook != NULL)
-		hook();
+		hook(true);
 }
 
 static void call(struct cpu_call *call)

@@ -38,7 +38,7 @@ void kernel_tick(void);
 void kernel_ipi(enum arch_ipi ipi);
 
 /* Called on each tick of each CPU, in interrupt context; NULL: nobody. */
-void kernel_set_tick_hook(void (*hook)(void));
+void kernel_set_tick_hook(void (*hook)(bool poked));
 
 /* ---- smp.c ------------------------------------------------------------------------------------------------------------------ */
 

@@ -121,7 +121,7 @@ static void start_timer(void *arg)
 	machine_tick_here();
 }
 
-void machine_ticks(unsigned int hz, void (*hook)(void))
+void machine_ticks(unsigned int hz, void (*hook)(bool poked))
 {
 	rate = hz == 0 ? HZ : hz;
 	kernel_set_tick_hook(hook);

@@ -46,8 +46,8 @@ void machine_run_on_stack(void (*function)(void *arg), void *arg, void *top);
 /** machine_overflow() - use the stack that ends at @top until it is used up. Faults; does not come back. */
 void machine_overflow(void *top);
 
-/** machine_ticks() - have @hook called up to @hz times a second on every CPU in interrupt context; 0, NULL: back to normal. */
-void machine_ticks(unsigned int hz, void (*hook)(void));
+/** machine_ticks() - have @hook called up to @hz times a second on every CPU in interrupt context, and by machine_poke(); 0, NULL: back to normal. */
+void machine_ticks(unsigned int hz, void (*hook)(bool poked));
 /** machine_poke() - interrupt another CPU, if it is online: the hook is called there once more. From any context. */
 void machine_poke(unsigned int cpu);
 

@@ -38,6 +38,8 @@ static unsigned int torture(const char *line)
 	struct torture_options options = {
 		.seconds = decimal(line, "seconds=", 60),
 		.silence = decimal(line, "silence=", 5),
+		.hz = decimal(line, "hz=", TORTURE_HZ),
+		.rate = decimal(line, "rate=", 0),
 		.seed = decimal(line, "seed=", 1),
 	};
 

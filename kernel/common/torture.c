@@ -19,7 +19,6 @@
 #include "console.h"
 #include "tour.h"
 
-#define HZ 10000
 #define ARENA_MAX ((size_t)256 << 20)
 
 enum stillness { MOVING = 0, STANDING, MASKED };
@@ -137,13 +136,13 @@ static uint32_t wanted(void)
 	return __atomic_load_n(&stillness, __ATOMIC_ACQUIRE);
 }
 
-static void hook(void)
+static void hook(bool poked)
 {
 	struct torture_worker *w = &torture_workers[loam_port_cpu()];
 
 	if (!__atomic_load_n(&w->here, __ATOMIC_ACQUIRE))
 		return;
-	torture_count(w, TORTURE_TICKS);
+	torture_count(w, poked ? TORTURE_POKES : TORTURE_TICKS);
 	torture_watch(w, options->silence * TORTURE_SECOND);
 	if (wanted() != MOVING)
 		return;
@@ -246,6 +245,26 @@ static void say(uint64_t now)
 		(unsigned long)total(TORTURE_SHRUNK), (unsigned long)audits, (unsigned long)total(TORTURE_WRONG));
 }
 
+/* How often the timer has met each CPU so far: asked once, while all are there and there is memory. */
+static void check_rates(uint64_t now)
+{
+	uint64_t milliseconds = (now - started) / (TORTURE_SECOND / 1000), least = UINT64_MAX, most = 0;
+
+	for (unsigned int i = 0; i < machine_cpus_all(); i++) {
+		uint64_t ticks = __atomic_load_n(&torture_workers[i].counts[TORTURE_TICKS], __ATOMIC_RELAXED);
+		uint64_t rate = ticks * 1000 / milliseconds;
+
+		least = rate < least ? rate : least;
+		most = rate > most ? rate : most;
+	}
+	kprintf("     timer: %u Hz asked for, %lu to %lu Hz on each CPU in the first second\n", options->hz,
+		(unsigned long)least, (unsigned long)most);
+	if (least >= options->rate)
+		return;
+	kprintf("     TOO SLOW: rate=%u was to be had on every CPU\n", options->rate);
+	problems++;
+}
+
 static void take_away(struct torture_worker *w, unsigned int cpu)
 {
 	__atomic_store_n(&torture_workers[cpu].leave, true, __ATOMIC_RELEASE);
@@ -317,9 +336,10 @@ static void audit(struct torture_worker *w)
 static void conduct(struct torture_worker *w, uint64_t now)
 {
 	if (now >= next_word) {
+		if (next_word == started + TORTURE_SECOND)
+			check_rates(now);
+		say(now);
 		next_word = now + 5 * TORTURE_SECOND;
-		if (now - started >= TORTURE_SECOND)
-			say(now);
 	}
 	if (now >= next_move) {
 		next_move = now + TORTURE_SECOND / 5;
@@ -361,7 +381,7 @@ static void prepare(void)
 static void run(void)
 {
 	can_fail = machine_fail(torture_fails);
-	machine_ticks(HZ, hook);
+	machine_ticks(options->hz, hook);
 	for (unsigned int i = 1; i < machine_cpus_all(); i++)
 		if (machine_is_online(i))
 			machine_send(i, work, NULL);
@@ -451,5 +471,5 @@ unsigned int torture_run(const struct torture_options *asked)
 
 unsigned int stress_run(unsigned int seconds)
 {
-	return torture_run(&(struct torture_options){.seconds = seconds, .silence = 5});
+	return torture_run(&(struct torture_options){.seconds = seconds, .silence = 5, .hz = TORTURE_HZ});
 }

@@ -180,7 +180,6 @@ void torture_step(struct torture_worker *w)
 	case 9:
 	case 10:
 		machine_poke((unsigned int)((random >> 8) % machine_cpus_all()));
-		torture_count(w, TORTURE_POKES);
 		break;
 	case 11:
 	case 12:

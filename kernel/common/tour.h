@@ -32,9 +32,12 @@ enum torture_fault {
 };
 
 /* @silence: seconds after which a CPU that does not get on ends the machine.   @seed: what is random comes from it. */
+#define TORTURE_HZ 10000
 struct torture_options {
 	unsigned int seconds;
 	unsigned int silence;
+	unsigned int hz;   /* of each CPU's timer */
+	unsigned int rate; /* ticks a CPU must have had, a second of its work; 0: not asked */
 	uint64_t seed;
 	enum torture_fault fault;
 };

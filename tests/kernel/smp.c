@@ -131,11 +131,12 @@ static bool filled_with(const void *object, size_t nbytes, unsigned char byte)
 }
 
 /* In the interrupt: one object lives within it, one until the next. */
-static void tick_allocates(void)
+static void tick_allocates(bool poked)
 {
 	unsigned int cpu = loam_port_cpu();
 	void *here = kmalloc(64), *stays = kmalloc(200);
 
+	(void)poked;
 	if (!here || !stays || (ticking.left[cpu] && !filled_with(ticking.left[cpu], 200, 0xa0))) {
 		__atomic_add_fetch(&ticking.wrong, 1, __ATOMIC_RELAXED);
 		return;

@@ -330,21 +330,32 @@ void machine_overflow(void *top)
 		machine_store(at, at);
 }
 
-static void (*tick_hook)(void); /* atomic */
+static void (*tick_hook)(bool poked); /* atomic */
+
+static void call_hook(bool poked)
+{
+	void (*hook)(bool poked) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
+
+	if (hook != NULL)
+		hook(poked);
+}
 
 static void tick(void *arg)
 {
-	void (*hook)(void) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
-
 	(void)arg;
-	if (hook != NULL)
-		hook();
+	call_hook(false);
+}
+
+static void poke(void *arg)
+{
+	(void)arg;
+	call_hook(true);
 }
 
 void machine_poke(unsigned int cpu)
 {
 	if (machine_is_online(cpu))
-		host_interrupt(machine, cpu, tick, NULL);
+		host_interrupt(machine, cpu, poke, NULL);
 }
 
 uintptr_t machine_arena(size_t nbytes)
@@ -370,7 +381,7 @@ void machine_silent(unsigned int cpu, const char *text)
 	exit(1);
 }
 
-void machine_ticks(unsigned int hz, void (*hook)(void))
+void machine_ticks(unsigned int hz, void (*hook)(bool poked))
 {
 	if (__atomic_load_n(&tick_hook, __ATOMIC_RELAXED) != NULL)
 		host_storm_end(machine);

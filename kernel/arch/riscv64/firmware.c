@@ -8,7 +8,8 @@ static uint64_t time_hz;
 
 LOAM_NORETURN void riscv_boot(uint64_t hart, uint64_t device_tree);
 
-/* First C of all: what the SBI says. `sv39` and `sv48` on the command line keep from what is wider; `remote-fence` flushes TLBs by the SBI. */
+/* First C of all: what the SBI says. `sv39` and `sv48` on the command line keep from what is wider; `remote-fence` flushes TLBs by the SBI;
+ * `counted` says that the machine counts instructions. */
 void riscv_boot(uint64_t hart, uint64_t device_tree)
 {
 	const char *line;
@@ -22,6 +23,7 @@ void riscv_boot(uint64_t hart, uint64_t device_tree)
 								      : RISCV_SV57);
 		(void)devicetree_open(device_tree); /* the direct map may lie elsewhere now */
 		riscv_mmu_features(words_find(devicetree_command_line(), "remote-fence", 0) != NULL);
+		riscv_pause_sleeps = words_find(devicetree_command_line(), "counted", 0) != NULL;
 	}
 	kernel_main();
 }

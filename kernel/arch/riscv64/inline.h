@@ -66,10 +66,16 @@ static inline void arch_irq_disable(void)
 	__asm__ volatile("csrci sstatus, 2" : : : "memory");
 }
 
+/* intc.c: a machine that counts instructions runs its CPUs in turn, and goes on to the next one when this one sleeps: PAUSE it takes for nothing. */
+extern bool riscv_pause_sleeps;
+void riscv_sleep_for_a_turn(void);
+
 /* PAUSE of Zihintpause: a FENCE with nothing to order, so a hint that older CPUs ignore. */
 static inline void arch_pause(void)
 {
 	__asm__ volatile(".4byte 0x0100000f" : : : "memory");
+	if (riscv_pause_sleeps)
+		riscv_sleep_for_a_turn();
 }
 
 /* WFI ends at an interrupt that is masked too, so nothing can come between looking for work and sleeping. */

@@ -56,6 +56,9 @@ static inline int64_t riscv_sbi(uint64_t extension, uint64_t function, uint64_t 
 	return (int64_t)a0;
 }
 
+/* The software interrupt, in SIE and SIP. */
+#define RISCV_SOFTWARE (1UL << 1)
+
 /* firmware.c: ticks of the time counter a second. */
 uint64_t riscv_time_hz(void);
 /* mmu.c: entry.S's tables are in force; then the widest mode up to @widest; then what the device tree says of the CPUs. */

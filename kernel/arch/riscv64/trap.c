@@ -14,7 +14,6 @@ enum {
 	FAULT_STORE = 15,
 };
 
-#define SIP_SOFTWARE (1UL << 1)
 #define STATUS_SPIE (1UL << 5)
 
 extern const char riscv_peek_load[];
@@ -76,7 +75,7 @@ static void software_interrupt(void)
 {
 	struct cpu *cpu = arch_this_cpu();
 
-	__asm__ volatile("csrc sip, %0" : : "r"(SIP_SOFTWARE) : "memory");
+	__asm__ volatile("csrc sip, %0" : : "r"(RISCV_SOFTWARE) : "memory");
 	uint32_t pending = __atomic_exchange_n(&cpu->arch.pending, 0, __ATOMIC_ACQUIRE);
 	for (unsigned int ipi = 0; ipi < ARCH_IPI_COUNT; ipi++)
 		if ((pending & 1U << ipi) != 0)
