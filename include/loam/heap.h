@@ -89,7 +89,7 @@ struct loam_heap {
 	size_t nregions;   /* grows when memory is added */
 	uint8_t **regions; /* (a) biased: regions[r] + (address - base) / 16 is the state of what is at the address */
 	uint8_t *
-		codes; /* (a) by frame: of the last slab that lay there; 0: none has. It says where to look, not what is there */
+		codes; /* (a) biased: codes[address / 4096]: of the last slab that lay there; 0: none has. It says where to look, not what is there */
 	size_t small_max; /* largest request the size classes serve; 0 before init */
 	struct loami_heap_cpu *cpus;
 	struct loami_held *held; /* the CPUs' quarantines, of a hardened heap */

@@ -275,7 +275,7 @@ void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, s
 	uint64_t code;
 	void *object;
 
-	if (LOAMI_UNLIKELY(nbytes - 1 >= LOAM_HEAP_SMALL_MAX))
+	if (LOAMI_UNLIKELY(nbytes > LOAM_HEAP_SMALL_MAX))
 		return NULL;
 	code = loami_class_code(nbytes);
 	if (LOAMI_UNLIKELY(!pop_from(heap, part, code, &object, STORED)))
@@ -295,7 +295,7 @@ bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, voi
 	if (LOAMI_UNLIKELY(region_of(granule) >= heap->nregions))
 		return false;
 	state = state_of(heap, granule);
-	code = loami_load_relaxed(&heap->codes[granule >> (LOAM_PAGE_SHIFT - LOAMI_GRANULE_SHIFT)]);
+	code = loami_load_relaxed(&heap->codes[(uintptr_t)object >> LOAM_PAGE_SHIFT]);
 	return LOAMI_LIKELY(loami_load_relaxed(state) == code) && push_to(heap, part, object, state, code, STORED);
 }
 

@@ -62,10 +62,9 @@ static void look_at_slab(struct looking *looking, loam_pfn head, const struct lo
 		WRONG(looking, "S1: slab at frame 0x%lx of %s: %u free, it says %u\n", (unsigned long)head, cache->name,
 		      states.nfree, slab->nfree);
 	for (unsigned int i = 0; i < slab->nframes; i++)
-		if (looking->heap->codes[head - looking->heap->first + i] != cache->code)
+		if (*loami_heap_code(looking->heap, head + i) != cache->code)
 			WRONG(looking, "S5: frame 0x%lx lies in a slab of %s, but has the code %u\n",
-			      (unsigned long)(head + i), cache->name,
-			      looking->heap->codes[head - looking->heap->first + i]);
+			      (unsigned long)(head + i), cache->name, *loami_heap_code(looking->heap, head + i));
 	tally->slabs++;
 	tally->frames += slab->nframes;
 	tally->slots += slab->nslots;

@@ -206,6 +206,12 @@ static inline bool loami_heap_in_window(const struct loam_heap *heap, const void
 	return ((uintptr_t)at - heap->base) >> LOAMI_REGION_SHIFT < heap->nregions;
 }
 
+/* The code of @pfn's frame. */
+static inline uint8_t *loami_heap_code(const struct loam_heap *heap, loam_pfn pfn)
+{
+	return &heap->codes[(uintptr_t)loami_heap_virt(heap, pfn) >> LOAM_PAGE_SHIFT];
+}
+
 static inline uint8_t loami_heap_kind(const struct loam_heap *heap, loam_pfn pfn)
 {
 	return loami_load_acquire(&heap->kinds[pfn - heap->first]);

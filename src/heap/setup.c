@@ -144,6 +144,11 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 	heap->small_max = LOAM_HEAP_SMALL_MAX;
 }
 
+static void bias_codes(struct loam_heap *heap, uint8_t *codes)
+{
+	heap->codes = (uint8_t *)((uintptr_t)codes - (heap->base >> LOAM_PAGE_SHIFT));
+}
+
 /* Everything in frames, but for what the caller gave; false, and nothing is taken, when it is not to be had. */
 static bool take_tables(struct loam_heap *heap, uint64_t nframes, void **metadata, size_t fixed)
 {
@@ -163,7 +168,7 @@ static bool take_tables(struct loam_heap *heap, uint64_t nframes, void **metadat
 		give_frames_back(heap, own, fixed, direct_map);
 		return false;
 	}
-	heap->codes = heap->kinds + nframes;
+	bias_codes(heap, heap->kinds + nframes);
 	heap->regions_max = (size_t)(nframes / LOAMI_REGION_FRAMES);
 	memset(*metadata, 0, fixed);
 	if (own)
@@ -180,7 +185,7 @@ static void use_tables(struct loam_heap *heap, uintptr_t at, loam_paddr limit)
 
 	at = (uintptr_t)loami_align_up(at, LOAM_PAGE_SIZE);
 	heap->kinds = (uint8_t *)at;
-	heap->codes = heap->kinds + tables.kinds / 2;
+	bias_codes(heap, heap->kinds + tables.kinds / 2);
 	heap->regions = (uint8_t **)(at + tables.kinds);
 	heap->no_states = (void *)(at + tables.kinds + tables.regions);
 	heap->regions_max = tables.regions / sizeof(uint8_t *);

@@ -85,7 +85,7 @@ enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 	put_descriptor(loami_slab_at(heap, first), &slab);
 	write_states(cache, loami_heap_state(heap, base), slab.nslots, LOAMI_FRESH);
 	for (unsigned int i = 0; i < nframes; i++)
-		loami_store_relaxed(&heap->codes[first - heap->first + i], cache->code);
+		loami_store_relaxed(loami_heap_code(heap, first + i), cache->code);
 	loami_heap_set_kind(heap, first, LOAMI_KIND_SLAB);
 	loami_list_push(heap, &cache->empty, first);
 	cache->nempty++;

@@ -28,7 +28,7 @@ static struct damaged make(void)
 	(void)loam_heap_trim(d.rig.heap);
 	loam_heap_free(d.rig.heap, d.parked);
 	d.slab = loami_slab_at(d.rig.heap, loami_slab_head(d.rig.heap, loami_heap_pfn(d.rig.heap, d.live)));
-	d.code = &d.rig.heap->codes[loami_heap_pfn(d.rig.heap, d.live) - d.rig.heap->first];
+	d.code = loami_heap_code(d.rig.heap, loami_heap_pfn(d.rig.heap, d.live));
 	d.cpu = loami_heap_cpu(d.rig.heap, 0);
 	CHECK_OK(loam_heap_check(d.rig.heap));
 	return d;
