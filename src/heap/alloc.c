@@ -115,6 +115,10 @@ static inline uint8_t *state_of(const struct loam_heap *heap, uintptr_t granule)
 	return heap->regions[region_of(granule)] + granule;
 }
 
+/* @state says @code, by which the object then goes. The compiler is not to put the byte in the code's place, which is the same and comes later: it was stored just now, or
+ * is far away, and a top whose address is not known holds up whoever loads another (docs/why/062). */
+#define SAYS(state, code) LOAMI_LIKELY(loami_load_relaxed(state) == (uint8_t)((code) = LOAMI_OPAQUE(code)))
+
 /* ---- the slow way round -------------------------------------------------------------------------------------------------------------- */
 
 static void note_alloc(struct loam_heap *heap, const void *object, const struct loam_call_site *site)
@@ -285,18 +289,18 @@ void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, s
 	return object;
 }
 
-/* Which top to push to is known from the frame, before the state is: the state is a byte that was stored just now, or is far away, and a top whose address is not known holds up
- * whoever loads another. The state still decides: it must be that class's. */
+/* Which top to push to is known from the frame. The state still decides: it must be that class's. */
 bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, void *object)
 {
 	uintptr_t granule = granule_of(heap, object);
-	uint8_t *state, code;
+	uint64_t code;
+	uint8_t *state;
 
 	if (LOAMI_UNLIKELY(region_of(granule) >= heap->nregions))
 		return false;
 	state = state_of(heap, granule);
 	code = loami_load_relaxed(&heap->codes[(uintptr_t)object >> LOAM_PAGE_SHIFT]);
-	return LOAMI_LIKELY(loami_load_relaxed(state) == code) && push_to(heap, part, object, state, code, STORED);
+	return SAYS(state, code) && push_to(heap, part, object, state, code, STORED);
 }
 
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)
@@ -408,9 +412,9 @@ void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
 
 	if (LOAMI_LIKELY(region_of(granule) < heap->nregions && nbytes <= heap->small_max)) {
 		uint8_t *state = state_of(heap, granule);
-		unsigned int code = loami_class_code(nbytes);
+		uint64_t code = loami_class_code(nbytes);
 
-		if (LOAMI_LIKELY(loami_load_relaxed(state) == code) && LOAMI_LIKELY(push(heap, object, state, code)))
+		if (SAYS(state, code) && LOAMI_LIKELY(push(heap, object, state, code)))
 			return;
 	}
 	free_sized_slow(heap, object, nbytes);
@@ -515,12 +519,13 @@ static inline __attribute__((always_inline)) bool cache_free(struct loam_heap_ca
 {
 	struct loam_heap *heap = cache->heap;
 	uintptr_t granule = granule_of(heap, object);
+	uint64_t code = cache->code;
 	uint8_t *state;
 
 	if (LOAMI_UNLIKELY(region_of(granule) >= heap->nregions))
 		return false;
 	state = state_of(heap, granule);
-	return LOAMI_LIKELY(loami_load_relaxed(state) == cache->code) && push(heap, object, state, cache->code);
+	return SAYS(state, code) && push(heap, object, state, code);
 }
 
 void loam_heap_cache_free(struct loam_heap_cache *cache, void *object)
