@@ -109,8 +109,9 @@ struct loam_heap {
 	uint32_t state;        /* (a) 0, bump only, being made, ready */
 	bool track;
 	bool hardened;
-	bool slow_only;  /* either of them: no fast path */
-	bool own_frames; /* over one block: the frame layer is the heap's own */
+	bool slow_only;    /* either of them: no fast path, but for ... */
+	bool harden_quick; /* ... harden.c's own, where nothing is tracked */
+	bool own_frames;   /* over one block: the frame layer is the heap's own */
 	bool cpus_later;
 	uint32_t failure; /* (a) the last one's status */
 	struct loam_lock registry;

@@ -160,6 +160,31 @@ static void *alloc_early(struct loam_heap *heap, size_t nbytes, size_t align, bo
 	return object;
 }
 
+/* In a hardened heap, what can be done at once. */
+static bool alloc_hardened(struct loam_heap *heap, size_t nbytes, void **object)
+{
+	struct loam_pin pin = loam_port_pin();
+	bool got = loami_harden_pop(heap, loami_heap_cpu(heap, pin.cpu), loami_class_code(nbytes + LOAMI_CANARY_NBYTES),
+				    object);
+
+	loam_port_unpin(pin);
+	return got;
+}
+
+static bool free_hardened(struct loam_heap *heap, void *object)
+{
+	uintptr_t granule = granule_of(heap, object);
+	struct loam_pin pin;
+	bool taken;
+
+	if (region_of(granule) >= heap->nregions)
+		return false;
+	pin = loam_port_pin();
+	taken = loami_harden_push(heap, loami_heap_cpu(heap, pin.cpu), object, state_of(heap, granule));
+	loam_port_unpin(pin);
+	return taken;
+}
+
 static __attribute__((noinline)) void *alloc_general(struct loam_heap *heap, size_t nbytes, size_t align, bool zero,
 						     const struct loam_call_site *site)
 {
@@ -167,6 +192,10 @@ static __attribute__((noinline)) void *alloc_general(struct loam_heap *heap, siz
 	void *object;
 
 	LOAMI_NOT_FROM_NMI();
+	/* It has been zeroed. */
+	if (heap->harden_quick && nbytes <= LOAM_HEAP_SMALL_MAX - LOAMI_CANARY_NBYTES && align == LOAM_HEAP_MIN_ALIGN &&
+	    alloc_hardened(heap, nbytes, &object))
+		return object;
 	if (align == 0 || !loami_is_power_of_two(align))
 		return loami_heap_fail(heap, LOAM_ERR_ALIGNMENT);
 	if (!loami_heap_ready(heap))
@@ -225,7 +254,7 @@ static __attribute__((noinline)) void free_general(struct loam_heap *heap, void 
 	uint8_t *state;
 
 	LOAMI_NOT_FROM_NMI();
-	if (!object)
+	if (!object || (heap->harden_quick && free_hardened(heap, object)))
 		return;
 	for (;;) {
 		if (loami_bump_size(heap, object) != 0) {
@@ -274,6 +303,17 @@ struct loami_heap_cpu *loam_heap_part(struct loam_heap *heap, unsigned int cpu)
 	return loami_heap_cpu(heap, cpu);
 }
 
+static __attribute__((noinline)) void *try_alloc_hardened(struct loam_heap *heap, struct loami_heap_cpu *part,
+							  size_t nbytes)
+{
+	void *object;
+
+	if (!heap->harden_quick || nbytes > LOAM_HEAP_SMALL_MAX - LOAMI_CANARY_NBYTES ||
+	    !loami_harden_pop(heap, part, loami_class_code(nbytes + LOAMI_CANARY_NBYTES), &object))
+		return NULL;
+	return object;
+}
+
 void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes)
 {
 	uint64_t code;
@@ -283,7 +323,7 @@ void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, s
 		return NULL;
 	code = loami_class_code(nbytes);
 	if (LOAMI_UNLIKELY(!pop_from(heap, part, code, &object, STORED)))
-		return NULL;
+		return try_alloc_hardened(heap, part, nbytes);
 	if (!object)
 		__builtin_unreachable();
 	return object;
@@ -300,7 +340,9 @@ bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, voi
 		return false;
 	state = state_of(heap, granule);
 	code = loami_load_relaxed(&heap->codes[(uintptr_t)object >> LOAM_PAGE_SHIFT]);
-	return SAYS(state, code) && push_to(heap, part, object, state, code, STORED);
+	if (SAYS(state, code) && push_to(heap, part, object, state, code, STORED))
+		return true;
+	return heap->harden_quick && loami_harden_push(heap, part, object, state);
 }
 
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)

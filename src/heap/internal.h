@@ -110,9 +110,10 @@ struct loami_heap_cpu {
 	uint32_t drain;           /* (a) another CPU asks for what is parked here */
 	uint32_t draining;        /* the code that is next to be given back; 0: none */
 	uint64_t random;          /* where the heap is hardened, as what follows */
-	struct loami_held *held;  /* LOAMI_HELD of them */
+	struct loami_held *held;  /* LOAMI_HELD of typed caches */
+	struct loami_held *aside; /* LOAMI_HELD of size classes */
 	struct loam_lock
-		holding; /* guards @held and nheld: whoever destroys a typed cache takes its objects out of every CPU's quarantine */
+		holding; /* guards @held and typed caches' nheld: whoever destroys one takes its objects out of every CPU's quarantine */
 	uint64_t allocs[LOAM_HEAP_CODES];
 	struct loami_stock stock[LOAM_HEAP_CODES];
 };
@@ -420,6 +421,9 @@ size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_c
 void loami_harden_alloc(const struct loam_heap_cache *cache, void *object);
 /* An object comes back, before anything changes: its canary must be whole. False: another free was quicker. */
 bool loami_harden_free(const struct loam_heap_cache *cache, void *object, uint8_t *state);
+/* Of a size class, what this CPU can do at once; false: nothing has been changed, or said. Where heap->harden_quick; pinned, and not busy. */
+bool loami_harden_pop(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigned int code, void **object);
+bool loami_harden_push(struct loam_heap *heap, struct loami_heap_cpu *cpu, void *object, uint8_t *state);
 
 /* ---- bump.c ---------------------------------------------------------------------------------------------------------------------- */
 

@@ -28,7 +28,8 @@ void loami_cpu_init(struct loam_heap *heap, unsigned int index, bool online)
 	struct loami_heap_cpu *cpu = loami_heap_cpu(heap, index);
 
 	loami_cpu_say_online(heap, cpu, online);
-	cpu->held = heap->held ? heap->held + (size_t)index * LOAMI_HELD : NULL;
+	cpu->held = heap->held ? heap->held + (size_t)index * 2 * LOAMI_HELD : NULL;
+	cpu->aside = heap->held ? cpu->held + LOAMI_HELD : NULL;
 	cpu->holding = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_CACHE);
 	cpu->live = LOAMI_LIVE;
 	cpu->random = loam_port_random() | 1;

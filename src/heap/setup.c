@@ -46,7 +46,7 @@ static size_t fixed_size(unsigned int ncpus, bool hardened)
 	(void)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
 	(void)place(&at, ncpus * LOAMI_CPU_STRIDE);
 	if (hardened)
-		(void)place(&at, ncpus * LOAMI_HELD * sizeof(struct loami_held));
+		(void)place(&at, ncpus * 2 * LOAMI_HELD * sizeof(struct loami_held));
 	return at + LOAM_CPU_ALIGN; /* for a block that is not aligned */
 }
 
@@ -113,8 +113,9 @@ static void lay_out(struct loam_heap *heap, void *metadata, bool hardened)
 	heap->caches = (struct loam_heap_cache **)place(&at, LOAM_HEAP_CODES * sizeof(struct loam_heap_cache *));
 	heap->sizes = (struct loam_heap_cache *)place(&at, LOAM_HEAP_SIZE_CLASSES * sizeof(struct loam_heap_cache));
 	heap->cpus = (struct loami_heap_cpu *)place(&at, heap->ncpus * LOAMI_CPU_STRIDE);
-	heap->held =
-		hardened ? (struct loami_held *)place(&at, heap->ncpus * LOAMI_HELD * sizeof(struct loami_held)) : NULL;
+	heap->held = hardened
+			     ? (struct loami_held *)place(&at, heap->ncpus * 2 * LOAMI_HELD * sizeof(struct loami_held))
+			     : NULL;
 }
 
 static void set_up(struct loam_heap *heap, const struct loam_heap_config *config, uint64_t ram_frames)
@@ -133,6 +134,7 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 	heap->track = config->track;
 	heap->hardened = config->hardened;
 	heap->slow_only = heap->track || heap->hardened;
+	heap->harden_quick = heap->hardened && !heap->track;
 	heap->cpus_later = config->cpus_later;
 	heap->secret = heap->hardened ? loam_port_random() : 0;
 	heap->cpus_end = heap->cpus_later ? 1 : heap->ncpus;

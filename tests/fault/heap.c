@@ -17,11 +17,14 @@ struct scene {
 	unsigned int wrong;
 };
 
-static void scene_make(struct scene *scene, bool track)
+enum profile { PLAIN, TRACKING, HARDENED };
+
+static void scene_make(struct scene *scene, enum profile profile)
 {
+	struct loam_heap_config heap = {.ncpus = 1, .track = profile == TRACKING, .hardened = profile == HARDENED};
 	struct loam_cache_config config = {.name = "scene", .nbytes = 100};
 
-	*scene = (struct scene){.rig = heap_rig_make(1024, 1, track)};
+	*scene = (struct scene){.rig = heap_rig_make_with(1024, &heap)};
 	CHECK_OK(loam_heap_cache_create(scene->rig.heap, &config, &scene->cache));
 }
 
@@ -195,7 +198,7 @@ TEST(H2_interrupts_inside_the_fast_paths_nested_twice)
 	struct scene scene;
 	uint64_t runs;
 
-	scene_make(&scene, false);
+	scene_make(&scene, PLAIN);
 	runs = host_each_point(hot, handler, &scene, true);
 	CHECK(runs > 300);
 	scene_end(&scene);
@@ -247,7 +250,7 @@ TEST(H2_interrupts_inside_what_is_done_at_once_nested_twice)
 {
 	struct scene scene;
 
-	scene_make(&scene, false);
+	scene_make(&scene, PLAIN);
 	CHECK(host_each_point(quick, quick_handler, &scene, true) > 300);
 	scene_end(&scene);
 }
@@ -256,8 +259,18 @@ TEST(H2_interrupts_inside_a_tracking_heap_nested_twice)
 {
 	struct scene scene;
 
-	scene_make(&scene, true);
+	scene_make(&scene, TRACKING);
 	CHECK(host_each_point(hot, handler, &scene, true) > 300);
+	scene_end(&scene);
+}
+
+TEST(H2_interrupts_inside_a_hardened_heap_nested_twice)
+{
+	struct scene scene;
+
+	scene_make(&scene, HARDENED);
+	CHECK(host_each_point(hot, handler, &scene, true) > 300);
+	CHECK(host_each_point(quick, quick_handler, &scene, true) > 300);
 	scene_end(&scene);
 }
 
@@ -290,7 +303,7 @@ TEST(H2_interrupts_while_slabs_come_and_go)
 {
 	struct scene scene;
 
-	scene_make(&scene, false);
+	scene_make(&scene, PLAIN);
 	CHECK(host_each_point(cold, handler, &scene, false) > 100);
 	scene_end(&scene);
 }
@@ -330,7 +343,7 @@ TEST(H2_interrupts_while_magazines_are_exchanged)
 {
 	struct scene scene;
 
-	scene_make(&scene, false);
+	scene_make(&scene, PLAIN);
 	CHECK(host_each_point(brim, big_handler, &scene, false) > 100);
 	scene_end(&scene);
 }
@@ -365,7 +378,7 @@ TEST(H2_interrupts_around_large_objects_nested_twice)
 {
 	struct scene scene;
 
-	scene_make(&scene, false);
+	scene_make(&scene, PLAIN);
 	CHECK(host_each_point(large, large_handler, &scene, false) > 10);
 	scene_end(&scene);
 }
