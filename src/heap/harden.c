@@ -16,6 +16,12 @@
 
 enum { QUARANTINE_NBYTES_MAX = 2048 };
 
+_Static_assert(LOAMI_CANARY_NBYTES == sizeof(uint64_t) && LOAMI_CANARY_NBYTES < LOAM_HEAP_MIN_ALIGN,
+	       "a canary is a word, and leaves room in the least place");
+_Static_assert((LOAMI_HELD & (LOAMI_HELD - 1)) == 0, "a random number's low bits choose a place in quarantine evenly");
+_Static_assert(LOAMI_HELD <= UINT16_MAX, "nheld counts a whole quarantine");
+_Static_assert(QUARANTINE_NBYTES_MAX <= LOAM_HEAP_SMALL_MAX, "what waits has a class");
+
 static uint64_t canary_for(const struct loam_heap *heap, const void *object)
 {
 	return (heap->secret ^ (uintptr_t)object) * UINT64_C(0x9e3779b97f4a7c15);
