@@ -56,17 +56,23 @@ void loami_harden_shuffle(struct loami_heap_cpu *cpu, struct loami_entry *entrie
 	}
 }
 
-/* An object of a size class, and what it changes places with. The CPU is busy, and nobody else looks in there. */
+/* An object of a size class, and what it changes places with. The CPU is busy, and nobody else looks in there. Between any two stores it may be left as it is, where the CPU is a thread and another one
+ * forks: a place holds an object whole or none, and nheld is never too small. */
 static struct loami_held exchange(struct loami_heap_cpu *cpu, struct loami_held *place, const struct loami_entry *entry,
 				  unsigned int code)
 {
 	struct loami_held out = *place;
+	bool other = !out.entry.object || out.code != code;
 
-	*place = (struct loami_held){*entry, code};
-	if (out.entry.object && out.code == code)
-		return out;
-	loami_store_relaxed(&cpu->stock[code].nheld, (uint16_t)(cpu->stock[code].nheld + 1));
-	if (out.entry.object)
+	if (other)
+		loami_store_relaxed(&cpu->stock[code].nheld, (uint16_t)(cpu->stock[code].nheld + 1));
+	loami_store_relaxed(&place->entry.object, NULL);
+	loami_compiler_barrier();
+	place->entry.state = entry->state;
+	place->code = code;
+	loami_compiler_barrier();
+	loami_store_relaxed(&place->entry.object, entry->object);
+	if (other && out.entry.object)
 		loami_store_relaxed(&cpu->stock[out.code].nheld, (uint16_t)(cpu->stock[out.code].nheld - 1));
 	return out;
 }
@@ -130,6 +136,9 @@ size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_c
 		held[i].entry.object = NULL;
 		loami_store_relaxed(&cpu->stock[cache->code].nheld, cpu->stock[cache->code].nheld - 1);
 	}
+	/* A thread that another one's fork left in the middle of an exchange may have counted one too many. */
+	if (got < n)
+		loami_store_relaxed(&cpu->stock[cache->code].nheld, 0);
 	loami_unlock_irq(&cpu->holding, irq);
 	return got;
 }
