@@ -246,8 +246,8 @@ void loami_cpu_flush_held(struct loam_heap_cache *cache, unsigned int index)
 	void *bad = NULL, *found;
 	size_t n;
 
-	while (loami_load_relaxed(&cpu->stock[cache->code].nheld) != 0 &&
-	       (n = loami_harden_release(cpu, cache, held, LOAMI_COUNT(held))) != 0) {
+	/* Under the lock even when there seem to be none: what an exchange is just taking out is counted no more, and not yet visited. */
+	while ((n = loami_harden_release(cpu, cache, held, LOAMI_COUNT(held))) != 0) {
 		found = put_entries(cache, held, n);
 		bad = found ? found : bad;
 	}
