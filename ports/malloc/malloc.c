@@ -85,7 +85,11 @@ __attribute__((noinline)) void free_slow(const char *call, void *object)
 		report_misuse("free before anything was allocated", object);
 	if (island_holds(object)) {
 		island_free(object);
-	} else if (thread_enter()) {
+		errno = saved;
+		return;
+	}
+	thread_attach_to_free();
+	if (thread_enter()) {
 		if (memory_in_window(object) || !mapped_free(object))
 			loam_heap_free(HEAP, object);
 		memory_upkeep();

@@ -75,6 +75,8 @@ void thread_leave(void);
 void thread_leave_for_good(void);
 /* Give the thread caches of its own, if it has none and there are any. Not inside. */
 void thread_attach(void);
+/* The same for a thread that has only freed so far. A few frees are none: the C library makes some after the last destructor has run, and nobody would give the place back. Not inside. */
+void thread_attach_to_free(void);
 /* The object is freed when the slow path ends that this signal landed in. */
 void thread_defer(void *object);
 /* The caches of threads that have ended go back. Inside. Return: how many threads'. */

@@ -18,7 +18,7 @@
 
 enum thread_state { THREAD_NEW = 0, THREAD_ATTACHED, THREAD_GONE };
 enum place_owner { PLACE_FREE = 0, PLACE_WARM, PLACE_OWNED };
-enum { WARM = 4 };
+enum { WARM = 4, FREES_AT_END = 32 };
 
 _Thread_local struct thread loam_malloc_self;
 
@@ -168,6 +168,12 @@ void thread_attach(void)
 	/* May allocate, where the program has many keys. Without it the place is never given back. */
 	if (SELF->place)
 		(void)pthread_setspecific(key, SELF->place);
+}
+
+void thread_attach_to_free(void)
+{
+	if (UNLIKELY(SELF->state == THREAD_NEW) && SELF->turns >= FREES_AT_END)
+		thread_attach();
 }
 
 static unsigned int count_warm(void)
