@@ -16,6 +16,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STEP (16 * MIB) /* a section of the frame layer */
@@ -24,7 +25,7 @@
 #define WINDOW_MOST ((size_t)1 << 40)
 #define HUGE_FROM STEP
 #define DIRTY_MOST (32 * MIB)
-enum { DEPOT_TURNS = 32 };
+enum { DEPOT_TURNS = 32, SOON = 4 /* seconds */ };
 
 struct loam_heap loam_malloc_heap __attribute__((visibility("hidden")));
 uintptr_t memory_window;
@@ -38,7 +39,11 @@ static uint32_t purging; /* (atomic) */
 static size_t grown;     /* bytes */
 static size_t metadata_nbytes;
 static size_t dirty_most = DIRTY_MOST;
-static uint64_t purged, purges; /* (atomic) */
+static size_t dirty_again = 2 * DIRTY_MOST;
+static size_t allowed = DIRTY_MOST; /* (atomic) dirty_most, or dirty_again for a while */
+static size_t touched_then;         /* (atomic) bytes in use or dirty when memory last went; 0: that has been used up */
+static uint32_t purged_at;          /* (atomic) and when; seconds */
+static uint64_t purged, purges;     /* (atomic) */
 
 /* ---- the environment ------------------------------------------------------------------------------------------------------------- */
 
@@ -208,7 +213,7 @@ static bool make(void)
 	const char *dirty = memory_option("LOAM_DIRTY_MIB");
 
 	if (dirty)
-		dirty_most = strtoul(dirty, NULL, 10) * MIB;
+		dirty_most = dirty_again = allowed = strtoul(dirty, NULL, 10) * MIB;
 	if (!reserve() || !make_frames() || !island_setup() || !make_heap())
 		return false;
 	thread_setup();
@@ -265,9 +270,37 @@ static size_t purge(uint64_t npages)
 	return (size_t)done * LOAM_PAGE_SIZE;
 }
 
+/* Seconds, by a clock that costs no system call. */
+static uint32_t now(void)
+{
+	struct timespec t = {0};
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)t.tv_sec;
+}
+
+/* Memory is to be given back. Was it in vain the last time: is as much of the window touched again, soon after? Then twice as much may stay dirty for a while, and this time
+ * nothing goes: true. That is decided once for each time that memory went. */
+static bool asked_again(size_t touched, size_t dirty)
+{
+	size_t then = __atomic_exchange_n(&touched_then, 0, __ATOMIC_RELAXED);
+	uint32_t second = now();
+
+	if (then != 0 && touched >= then / 4 * 3 && second - __atomic_load_n(&purged_at, __ATOMIC_RELAXED) < SOON &&
+	    dirty <= dirty_again) {
+		__atomic_store_n(&allowed, dirty_again, __ATOMIC_RELAXED);
+		__atomic_store_n(&purged_at, second, __ATOMIC_RELAXED);
+		return true;
+	}
+	__atomic_store_n(&allowed, dirty_most, __ATOMIC_RELAXED);
+	__atomic_store_n(&touched_then, touched, __ATOMIC_RELAXED);
+	__atomic_store_n(&purged_at, second, __ATOMIC_RELAXED);
+	return false;
+}
+
 void memory_upkeep(void)
 {
-	size_t dirty = (size_t)loam_frame_unreported_racy(&frames) * LOAM_PAGE_SIZE;
+	size_t dirty = (size_t)loam_frame_unreported_racy(&frames) * LOAM_PAGE_SIZE, used, most;
 	struct loam_frames_stats counts;
 
 	/* Objects that wait in depots hold memory too. To add them up takes a while. */
@@ -275,9 +308,14 @@ void memory_upkeep(void)
 		dirty += loam_heap_depots_racy(HEAP);
 	if (LIKELY(dirty <= dirty_most))
 		return;
+	most = __atomic_load_n(&allowed, __ATOMIC_RELAXED);
+	/* A bound that was raised falls again when nothing has asked for it. */
+	if (dirty <= most && now() - __atomic_load_n(&purged_at, __ATOMIC_RELAXED) < SOON)
+		return;
 	/* Who uses much may keep more: what goes back now would be asked for again. */
 	loam_frame_read_stats(&frames, &counts);
-	if (dirty - dirty_most <= (size_t)counts.used * LOAM_PAGE_SIZE / 2)
+	used = (size_t)counts.used * LOAM_PAGE_SIZE;
+	if (dirty - dirty_most <= used / 2 || asked_again(used + dirty, dirty))
 		return;
 	(void)thread_flush_idle();
 	(void)loam_heap_trim(HEAP);

@@ -195,3 +195,32 @@ TEST(signal_handlers_allocate_wherever_they_land)
 	CHECK(atomic_load(&handled) > 0);
 	CHECK_EQ(atomic_load(&wrong), 0);
 }
+
+/* ---- a thread that only frees ------------------------------------------------------------------------------------------------------------ */
+
+enum { HANDED = 200 };
+static void *handed[HANDED];
+
+static void *frees_what_it_was_handed(void *argument)
+{
+	for (unsigned int i = 0; i < HANDED; i++)
+		free(handed[i]);
+	/* Caches of its own hand out what came last. */
+	*(void **)argument = malloc(64);
+	return NULL;
+}
+
+TEST(a_thread_that_only_frees_has_caches_of_its_own)
+{
+	pthread_t thread;
+	void *got = NULL;
+
+	if (getenv("LOAM_PROFILE"))
+		tap_skip("what was freed last waits in quarantine");
+	for (unsigned int i = 0; i < HANDED; i++)
+		handed[i] = malloc(64);
+	CHECK_EQ(pthread_create(&thread, NULL, frees_what_it_was_handed, &got), 0);
+	pthread_join(thread, NULL);
+	CHECK(got == handed[HANDED - 1]);
+	free(got);
+}
