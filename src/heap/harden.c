@@ -215,7 +215,7 @@ static bool pop_busy(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigne
 	size_t n = (cache->nbytes - LOAMI_CANARY_NBYTES) / sizeof(uint64_t);
 	struct loami_entry *top = cpu->top[code];
 
-	if (LOAMI_UNLIKELY(*top[-1].state >= LOAMI_FRESH))
+	if (LOAMI_UNLIKELY(loami_load_relaxed(top[-1].state) >= LOAMI_FRESH))
 		return false;
 	*object = top[-1].object;
 	loami_object_owned(heap, code, *object);
