@@ -149,16 +149,17 @@ struct cells {
 	uint32_t address, size;
 };
 
-static struct cells cells_of(const struct fdt_node *node)
+static uint32_t cells_or(const struct fdt_node *node, const char *name, uint32_t otherwise)
 {
 	uint32_t nbytes;
-	const uint8_t *address = fdt_property(&tree, node, "#address-cells", &nbytes);
-	const uint8_t *size = fdt_property(&tree, node, "#size-cells", &nbytes);
+	const uint8_t *value = fdt_property(&tree, node, name, &nbytes);
 
-	return (struct cells){
-		.address = 4 * (address != NULL ? (uint32_t)fdt_cells(address, 4) : 2),
-		.size = 4 * (size != NULL ? (uint32_t)fdt_cells(size, 4) : 1),
-	};
+	return 4 * (value != NULL && nbytes == 4 ? (uint32_t)fdt_cells(value, nbytes) : otherwise);
+}
+
+static struct cells cells_of(const struct fdt_node *node)
+{
+	return (struct cells){.address = cells_or(node, "#address-cells", 2), .size = cells_or(node, "#size-cells", 1)};
 }
 
 bool devicetree_device(const char *name, unsigned int index, loam_paddr *base, uint64_t *nbytes)

@@ -35,8 +35,10 @@ bool fdt_open(struct fdt *fdt, const void *bytes, size_t nbytes_max)
 	fdt->structure = word(fdt, 8);
 	fdt->strings = word(fdt, 12);
 	uint32_t strings_nbytes = word(fdt, 32), structure_nbytes = word(fdt, 36);
-	if (fdt->nbytes > nbytes_max || !fits(fdt->structure, structure_nbytes, fdt->nbytes) ||
-	    !fits(fdt->strings, strings_nbytes, fdt->nbytes) || fdt->structure % 4 != 0)
+	/* Where the structure began in the header, an offset of 0 would do, which is the place before the root. */
+	if (fdt->nbytes > nbytes_max || fdt->structure < HEADER_NBYTES ||
+	    !fits(fdt->structure, structure_nbytes, fdt->nbytes) || !fits(fdt->strings, strings_nbytes, fdt->nbytes) ||
+	    fdt->structure % 4 != 0)
 		return false;
 	fdt->structure_end = fdt->structure + structure_nbytes;
 	fdt->strings_end = fdt->strings + strings_nbytes;
