@@ -124,6 +124,8 @@ void bench_figure(const struct bench_figure *f)
 		return;
 	bound(gate, sizeof gate, &met, "", "<=", f->at_most, f->value <= f->at_most);
 	bound(gate, sizeof gate, &met, "", ">=", f->at_least, f->value >= f->at_least);
+	bound(gate, sizeof gate, &met, "more by ", "<=", f->more_at_most,
+	      f->reference && f->value - f->reference_value <= f->more_at_most);
 	bound(gate, sizeof gate, &met, "ratio ", "<=", f->ratio_at_most, ratio != 0 && ratio <= f->ratio_at_most);
 	bound(gate, sizeof gate, &met, "ratio ", ">=", f->ratio_at_least, ratio >= f->ratio_at_least);
 
@@ -189,6 +191,7 @@ double bench_case(const struct bench_case *c)
 		figure.reference_value = median(reference.ns, rounds);
 	figure.at_most = c->at_most;
 	figure.at_least = c->at_least;
+	figure.more_at_most = c->more_at_most;
 	figure.ratio_at_most = c->ratio_at_most;
 	figure.ratio_at_least = c->ratio_at_least;
 	bench_figure(&figure);

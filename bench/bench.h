@@ -32,10 +32,11 @@
 
 enum bench_clock { BENCH_CPU, BENCH_WALL };
 
-/* What is asked of a value. 0: not asked. Ratios are value / reference_value. */
+/* What is asked of a value. 0: not asked. Ratios are value / reference_value, more is value - reference_value. */
 #define BENCH_GATE                                                                                                     \
 	double at_most;                                                                                                \
 	double at_least;                                                                                               \
+	double more_at_most;                                                                                           \
 	double ratio_at_most;                                                                                          \
 	double ratio_at_least
 

@@ -3,6 +3,7 @@
  * their own where they are installed. Instructions come from callgrind, where valgrind is installed.
  */
 #include "bench.h"
+#include "heap_prices.h"
 
 #include <loam/heap.h>
 
@@ -365,6 +366,7 @@ static const struct {
 } counted[] = {
 	{"nothing", nothing, 0},
 	{"pair of constant 64 B", constant_pair, 40},
+	{"the same without the checks", heap_unproven, 0},
 	{"pair 64 B", pair_heap, 0},
 	{"typed cache pair", typed_pair, 0},
 	{"sized pair 64 B", sized_pair, 0},
@@ -506,6 +508,7 @@ int main(int argc, char **argv)
 					.reference_run = profile_pair,
 					.reference_context = &heap});
 	per_object();
+	heap_prices();
 	count_instructions(argv[0]);
 	return bench_end();
 }
