@@ -230,7 +230,9 @@ static bool pop_busy(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigne
 	return true;
 }
 
-bool loami_harden_pop(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigned int code, void **object)
+/* Out of line, or a malloc that is linked late saves registers for it on the default profile's fast path too. */
+__attribute__((noinline)) bool loami_harden_pop(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigned int code,
+						void **object)
 {
 	bool done;
 
@@ -291,7 +293,8 @@ static bool push_busy(struct loam_heap *heap, struct loami_heap_cpu *cpu, const 
 	return true;
 }
 
-bool loami_harden_push(struct loam_heap *heap, struct loami_heap_cpu *cpu, void *object, uint8_t *state)
+__attribute__((noinline)) bool loami_harden_push(struct loam_heap *heap, struct loami_heap_cpu *cpu, void *object,
+						 uint8_t *state)
 {
 	unsigned int code = loami_load_relaxed(state);
 	bool done;
