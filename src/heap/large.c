@@ -2,8 +2,8 @@
  *
  * A large object is an exact run of frames, in the direct map; where no run is to be had it is a vmalloc area, which brings its guard page. What a frame is (LARGE)
  * is said by heap->kinds, how long by the head frame's slot. A vmalloc area is this heap's when its recorded call site is the heap's own: so no table is
- * needed. A run that is freed waits among a few others, warm, to be an object of the same length again (all of them no more than a 64th of memory); a second free of it is named
- * as such. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
+ * needed. A run that is freed waits, warm, to be an object of the same length again; a second free of it is named as such. Others wait with it while
+ * all of them are no more than a 64th of memory and a 32nd of what is in use, or 256 KiB: what waits serves no other length. Lock: pages for the counts and kinds; the frames of a run are taken and given back without it.
  */
 #include "internal.h"
 
@@ -190,7 +190,7 @@ static bool area_free(struct loam_heap *heap, void *object)
 
 /* ---- idle runs --------------------------------------------------------------------------------------------------------------- */
 
-enum { IDLE_FRAMES_MAX = 512 };
+enum { IDLE_FRAMES_MAX = 512, IDLE_FRAMES_ANY = 64 };
 
 /* The run in place @i of the list is the frame layer's to get: the caller frees it, without the lock. */
 static struct run idle_give_up_locked(struct loam_heap *heap, unsigned int i)
@@ -215,8 +215,7 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 	struct run out;
 	unsigned int i;
 
-	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 256 ||
-	    heap->idle_frames + npages > heap->ram_frames / 64) {
+	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 256) {
 		set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
 		loami_heap_forget(heap);
 		return (struct run){first, npages};
@@ -232,6 +231,37 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 	loami_heap_set_kind(heap, first, LOAMI_KIND_IDLE);
 	loami_poison(loami_heap_virt(heap, first), (size_t)npages * LOAM_PAGE_SIZE);
 	return out;
+}
+
+/* Frames that may wait, beside the run that was freed last. */
+static uint64_t idle_most(const struct loam_heap *heap)
+{
+	uint64_t used =
+		loami_load_relaxed(&heap->slab_frames) + (loami_load_relaxed(&heap->large_bytes) >> LOAM_PAGE_SHIFT);
+	uint64_t most = used / 32 > IDLE_FRAMES_ANY ? used / 32 : IDLE_FRAMES_ANY;
+
+	return most < heap->ram_frames / 64 ? most : heap->ram_frames / 64;
+}
+
+/* One that waits for more than there may be is given up, and not @newest; false: there are no more. */
+static bool idle_give_up_beyond(struct loam_heap *heap, loam_pfn newest)
+{
+	struct run out = {0, 0};
+	unsigned long irq;
+
+	if (LOAMI_LIKELY(loami_load_relaxed(&heap->idle_frames) <= idle_most(heap)))
+		return false;
+	irq = loami_lock_irq(&heap->pages);
+	for (unsigned int n = 0; n < LOAM_HEAP_IDLE && out.npages == 0; n++) {
+		unsigned int i = heap->idle_next++ % LOAM_HEAP_IDLE;
+
+		if (heap->idle[i] != newest)
+			out = idle_give_up_locked(heap, i);
+	}
+	loami_unlock_irq(&heap->pages, irq);
+	if (out.npages != 0)
+		loam_frame_free_range(heap->frames, out.first, out.npages);
+	return out.npages != 0;
 }
 
 size_t loami_large_trim(struct loam_heap *heap)
@@ -279,6 +309,8 @@ bool loami_large_free(struct loam_heap *heap, void *object, const struct loam_ca
 	loami_unlock_irq(&heap->pages, irq);
 	if (out.npages != 0)
 		loam_frame_free_range(heap->frames, out.first, out.npages);
+	while (idle_give_up_beyond(heap, first))
+		;
 	return true;
 }
 

@@ -268,6 +268,30 @@ TEST(H7_freed_memory_is_used_again_whatever_the_architecture)
 	heap_rig_end(&rig);
 }
 
+TEST(H7_freed_runs_wait_within_bounds_the_last_one_in_any_case)
+{
+	struct heap_rig rig = heap_rig_make(32768, 1, false);
+	void *runs[12], *again;
+
+	/* Nothing else is in use, so 256 KiB may wait. */
+	for (size_t i = 0; i < 12; i++)
+		CHECK((runs[i] = loam_heap_alloc(rig.heap, (100 + i) * LOAM_PAGE_SIZE)) != NULL);
+	for (size_t i = 0; i < 12; i++) {
+		loam_heap_free(rig.heap, runs[i]);
+		CHECK(rig.heap->idle_frames >= 100 + i);
+	}
+	CHECK(rig.heap->idle_frames <= 64 + 111);
+	again = loam_heap_alloc(rig.heap, 111 * LOAM_PAGE_SIZE);
+	CHECK(again == runs[11]);
+	loam_heap_free(rig.heap, again);
+	for (size_t i = 0; i < 3; i++)
+		CHECK((runs[i] = loam_heap_alloc(rig.heap, (20 + i) * LOAM_PAGE_SIZE)) != NULL);
+	for (size_t i = 0; i < 3; i++)
+		loam_heap_free(rig.heap, runs[i]);
+	CHECK_EQ(rig.heap->idle_frames, 20 + 21 + 22);
+	heap_rig_end(&rig);
+}
+
 TEST(H2_cpus_come_and_go)
 {
 	struct heap_rig rig = heap_rig_make_with(4096, &(struct loam_heap_config){.ncpus = 1, .cpus_later = true});
