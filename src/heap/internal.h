@@ -301,6 +301,17 @@ struct loami_visit {
 bool loami_visit_begin(struct loam_heap *heap, unsigned int code, struct loami_visit *visit);
 void loami_visit_end(struct loami_visit *visit);
 
+/* Where large objects go when no run of frames is to be had; NULL: nowhere. A build whose heaps never have any says so, and has none of that code. */
+static inline struct loam_vm *loami_heap_vm(const struct loam_heap *heap)
+{
+#ifdef LOAMI_HEAP_WITHOUT_AREAS
+	(void)heap;
+	return NULL;
+#else
+	return heap->vm;
+#endif
+}
+
 static inline bool loami_heap_ready(const struct loam_heap *heap)
 {
 	return loami_load_acquire(&heap->state) == LOAMI_HEAP_READY;

@@ -112,9 +112,9 @@ static void *area_alloc(struct loam_heap *heap, size_t nbytes, size_t align, boo
 	unsigned long irq;
 	void *area;
 
-	if (!heap->vm || loam_port_context() != LOAM_CONTEXT_TASK)
+	if (!loami_heap_vm(heap) || loam_port_context() != LOAM_CONTEXT_TASK)
 		return NULL;
-	area = loam_vmalloc(heap->vm, nbytes, &opts);
+	area = loam_vmalloc(loami_heap_vm(heap), nbytes, &opts);
 	if (!area)
 		return NULL;
 	irq = loami_lock_irq(&heap->pages);
@@ -153,7 +153,7 @@ void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, boo
 /* The vmalloc area that starts at @object and is this heap's; false: there is none. */
 static bool own_area(const struct loam_heap *heap, const void *object, struct loam_vmalloc_live *live)
 {
-	return heap->vm && loam_vmalloc_whereis(heap->vm, (uintptr_t)object, live) == LOAM_PLACE_AREA &&
+	return loami_heap_vm(heap) && loam_vmalloc_whereis(loami_heap_vm(heap), (uintptr_t)object, live) == LOAM_PLACE_AREA &&
 	       live->address == (uintptr_t)object && live->site == &heap->vm_owner;
 }
 
@@ -180,7 +180,7 @@ static bool area_free(struct loam_heap *heap, void *object)
 	struct loam_vmalloc_live live;
 	unsigned long irq;
 
-	if (!own_area(heap, object, &live) || !loam_vfree(heap->vm, object))
+	if (!own_area(heap, object, &live) || !loam_vfree(loami_heap_vm(heap), object))
 		return false;
 	irq = loami_lock_irq(&heap->pages);
 	forget_locked(heap, live.nbytes);

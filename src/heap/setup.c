@@ -142,6 +142,7 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 		loami_cpu_init(heap, cpu, !heap->cpus_later);
 	loami_classes_init(heap, ram_frames);
 	heap->vm = config->vm;
+	LOAMI_ASSERT(loami_heap_vm(heap) == config->vm);
 	heap->vm_owner = (struct loam_call_site){.file = "heap", .function = "loam_heap_alloc"};
 	heap->small_max = LOAM_HEAP_SMALL_MAX;
 }
