@@ -153,7 +153,8 @@ void *loami_large_alloc(struct loam_heap *heap, size_t nbytes, size_t align, boo
 /* The vmalloc area that starts at @object and is this heap's; false: there is none. */
 static bool own_area(const struct loam_heap *heap, const void *object, struct loam_vmalloc_live *live)
 {
-	return loami_heap_vm(heap) && loam_vmalloc_whereis(loami_heap_vm(heap), (uintptr_t)object, live) == LOAM_PLACE_AREA &&
+	return loami_heap_vm(heap) &&
+	       loam_vmalloc_whereis(loami_heap_vm(heap), (uintptr_t)object, live) == LOAM_PLACE_AREA &&
 	       live->address == (uintptr_t)object && live->site == &heap->vm_owner;
 }
 

@@ -106,7 +106,8 @@ void loami_refuse(const struct loam_heap *heap, const char *verb, const void *ob
 	if (!loami_heap_ready(heap))
 		loami_misuse("loam: heap: %s of 0x%lx before there is a heap", verb, address);
 	if (!loami_heap_in_window(heap, object)) {
-		if (loami_heap_vm(heap) && loam_vmalloc_whereis(loami_heap_vm(heap), (uintptr_t)object, &live) != LOAM_PLACE_OUTSIDE)
+		if (loami_heap_vm(heap) &&
+		    loam_vmalloc_whereis(loami_heap_vm(heap), (uintptr_t)object, &live) != LOAM_PLACE_OUTSIDE)
 			loami_misuse("loam: heap: %s of 0x%lx, a vmalloc address where no large object starts", verb,
 				     address);
 		loami_misuse("loam: heap: %s of wild pointer 0x%lx, which is no memory of this machine", verb, address);

@@ -195,7 +195,8 @@ enum loam_heap_place loam_heap_whereis(const struct loam_heap *heap, uintptr_t a
 	if (loami_heap_ready(heap) && loami_heap_vm(heap) && !loami_heap_in_window(heap, at)) {
 		struct loam_vmalloc_live live;
 
-		if (loam_vmalloc_whereis(loami_heap_vm(heap), address, &live) != LOAM_PLACE_AREA || live.site != &heap->vm_owner)
+		if (loam_vmalloc_whereis(loami_heap_vm(heap), address, &live) != LOAM_PLACE_AREA ||
+		    live.site != &heap->vm_owner)
 			return LOAM_HEAP_OUTSIDE;
 		*object =
 			(struct loam_heap_object){.start = live.address, .nbytes = live.nbytes, .class_name = "large"};
