@@ -19,6 +19,16 @@ static void write_record(const struct loam_area *area, const struct loam_area_re
 	loam_arena_write_record(area, &record);
 }
 
+/* Does @page lie inside a block, whatever leaves show it? Blocks come first in an area, so that each begins at a multiple of its length. */
+static bool is_in_block(struct loam_vm *vm, const struct loam_area *area, size_t page)
+{
+	struct loam_paging_entry entry;
+	size_t head = (size_t)loami_align_down(page, LOAM_BLOCK_FRAMES);
+
+	return loam_paging_query(vm->config.tree, area->start + (head << LOAM_PAGE_SHIFT), &entry) == LOAM_OK &&
+	       loami_chain_order(vm->config.frames, loam_frame_containing(entry.pa)) > 0;
+}
+
 static enum loam_status shrink(struct loam_vm *vm, struct loam_area *area, const struct loam_area_record *record,
 			       size_t nbytes, size_t npages)
 {
@@ -27,14 +37,8 @@ static enum loam_status shrink(struct loam_vm *vm, struct loam_area *area, const
 	size_t before = area->npages;
 	enum loam_status status;
 
-	if ((flags & LOAMI_VM_HUGE) != 0) {
-		struct loam_paging_entry entry;
-
-		if (loam_paging_query(vm->config.tree, area->start + ((npages - 1) << LOAM_PAGE_SHIFT), &entry) ==
-			    LOAM_OK &&
-		    entry.leaf_shift > LOAM_PAGE_SHIFT)
-			npages = (size_t)loami_align_up(npages, LOAM_BLOCK_FRAMES);
-	}
+	if ((flags & LOAMI_VM_HUGE) != 0 && is_in_block(vm, area, npages - 1))
+		npages = (size_t)loami_align_up(npages, LOAM_BLOCK_FRAMES);
 	/* A place of a slab can say no less than its capacity less some pages: as near to that as it goes. */
 	while (npages < before && (status = loam_arena_resize(&vm->arena, area, npages)) != LOAM_OK) {
 		if (status != LOAM_ERR_NO_RANGE)

@@ -389,6 +389,39 @@ TEST(huge_areas_use_large_leaves_where_they_can)
 	vm_end();
 }
 
+/* Tables of small leaves that stayed from earlier are in the way of large ones: the same blocks in 4 KiB leaves, which can be cut anywhere but are not. */
+TEST(a_block_in_small_leaves_is_cut_behind_its_end_too)
+{
+	struct loam_mapping mapping = {.prot = LOAM_PROT_READ};
+	struct loam_vmalloc_opts opts = {.huge = true};
+	struct loam_paging_entry entry;
+	loam_pfn head;
+	void *at;
+
+	vm_begin(8192, 64 * MIB);
+	for (uintptr_t va = vm_stats().arena_start + PAGE; va < vm_stats().arena_end; va += 2 * MIB) {
+		CHECK_OK(loam_paging_map(&fix.tree, va, 0, 1, &mapping));
+		CHECK_OK(loam_paging_unmap(&fix.tree, va, 1, NULL, NULL));
+	}
+	at = loam_vmalloc(&fix.vm, 5 * MIB, &opts);
+	CHECK(at != NULL);
+	CHECK_OK(loam_paging_query(&fix.tree, (uintptr_t)at, &entry));
+	CHECK_EQ(entry.leaf_shift, 12);
+	head = vm_frame_at((char *)at + 2 * MIB);
+	CHECK_EQ(head % LOAM_BLOCK_FRAMES, 0);
+	CHECK_OK(loam_vrealloc(&fix.vm, at, 3 * MIB, NULL, &at));
+	CHECK_EQ(vm_stats().live_pages, 1024);
+	CHECK_EQ(vm_frame_at((char *)at + 4 * MIB - PAGE), head + LOAM_BLOCK_FRAMES - 1);
+	CHECK_OK(loam_vrealloc(&fix.vm, at, 9 * MIB, NULL, &at));
+	CHECK_EQ(vm_frame_at((char *)at + 2 * MIB), head);
+	CHECK_OK(loam_vrealloc(&fix.vm, at, PAGE, NULL, &at));
+	CHECK_EQ(vm_stats().live_pages, 512);
+	CHECK_OK(loam_vmalloc_purge(&fix.vm));
+	CHECK_EQ(loam_frame_ref_get(fix.rig->frames, head), LOAM_FRAME_UNUSED);
+	CHECK(loam_vfree(&fix.vm, at));
+	vm_end();
+}
+
 /* In a large arena small areas are places of up to 256 pages, whose length can be cut by 63 only. */
 TEST(realloc_shrinks_a_large_place_as_far_as_it_can)
 {
