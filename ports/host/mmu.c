@@ -267,6 +267,12 @@ static struct host_tlb_entry *find_any(const struct host_tlb *tlb, uint64_t va)
 	return NULL;
 }
 
+/* The frame whose owner has a whole leaf: a block's references and generation are its first frame's. */
+static uint64_t owned_frame(const struct host_tlb_entry *entry)
+{
+	return entry->to.pa >> LOAM_PAGE_SHIFT;
+}
+
 /* Is it harm or only history that @entry is used? */
 static void judge(const struct host_cpu *cpu, const struct host_tlb_entry *entry, uint64_t va, const char *walked,
 		  const struct host_translation *now, char *wrong, size_t nbytes)
@@ -275,10 +281,10 @@ static void judge(const struct host_cpu *cpu, const struct host_tlb_entry *entry
 	uint32_t generation;
 
 	wrong[0] = '\0';
-	if (!look_at(cpu->machine, pa >> LOAM_PAGE_SHIFT, &generation))
+	if (!look_at(cpu->machine, owned_frame(entry), &generation))
 		snprintf(wrong, nbytes, "stale entry for 0x%llx: its frame 0x%llx is free", (unsigned long long)va,
 			 (unsigned long long)(pa >> LOAM_PAGE_SHIFT));
-	else if (entry->to.shift == LOAM_PAGE_SHIFT && generation != entry->generation)
+	else if (generation != entry->generation)
 		snprintf(wrong, nbytes,
 			 "stale entry for 0x%llx: its frame 0x%llx has a new owner (generation %u, was %u)",
 			 (unsigned long long)va, (unsigned long long)(pa >> LOAM_PAGE_SHIFT), generation,
@@ -327,7 +333,7 @@ const char *host_translate(uint64_t va, enum host_access access, loam_paddr *pa)
 			cpu->tlb->nentries += !entry->used;
 			*entry = (struct host_tlb_entry){.used = true, .tag = va >> now.shift, .to = now};
 			entry->to.pa &= ~low;
-			if (!look_at(cpu->machine, now.pa >> LOAM_PAGE_SHIFT, &entry->generation))
+			if (!look_at(cpu->machine, owned_frame(entry), &entry->generation))
 				snprintf(wrong, sizeof(wrong), "0x%llx is mapped to frame 0x%llx, which is free",
 					 (unsigned long long)va, (unsigned long long)(now.pa >> LOAM_PAGE_SHIFT));
 		}

@@ -53,12 +53,17 @@ static void on_ipi(void *arg)
 	loam_tlb_ipi(arg);
 }
 
+/* A frame inside of a block of 2 MiB has the owner of its first one, whatever leaves it is mapped with. */
 static bool look_at_frame(void *context, loam_pfn pfn, uint32_t *generation)
 {
-	const struct loam_frames *of = context;
+	struct loam_frames *of = context;
+	loam_pfn head = pfn & ~(loam_pfn)(LOAM_BLOCK_FRAMES - 1);
 
 	if (!loam_frame_has_slot(of, pfn))
 		return true;
+	if (loam_frame_ref_get(of, pfn) == LOAM_FRAME_UNUSED && loam_frame_has_slot(of, head) &&
+	    loam_frame_slot(of, head)->order == LOAM_BLOCK_ORDER)
+		pfn = head;
 	*generation = loam_frame_generation(of, pfn);
 	return loam_frame_ref_get(of, pfn) != LOAM_FRAME_UNUSED;
 }
