@@ -11,6 +11,8 @@
  * 2 What it stands on
  *   The kernel's frames, page tables and TLB engine; an arena of its own, so that it can be taken down and leaves nothing; three heaps of its own, one of each profile,
  *   which stay for the next time. The tables under the arena are made before: they stay too, and then the same frames are in use before and after, to the last one.
+ *   Large leaves need addresses where no table of small ones ever was, so that theirs is an arena and a tree of their own: over the kernel's root, with a gibibyte that nobody
+ *   else maps in, so that tables may come and go there while the kernel's stay.
  *
  * 3 The world stops in two steps. First everybody stands between two operations, interrupts on and doing nothing, so that whoever waits for a flush is answered. When all
  *   stand, all mask interrupts. Nobody is inside of Loam then.
@@ -20,12 +22,15 @@
 #include "tour.h"
 
 #define ARENA_MAX ((size_t)256 << 20)
+#define GIBIBYTE ((uintptr_t)1 << 30)
 
 enum stillness { MOVING = 0, STANDING, MASKED };
 
 struct torture_worker *torture_workers;
 struct loam_heap *torture_heaps[TORTURE_HEAPS];
 struct loam_vm torture_vm;
+struct loam_vm torture_large_vm;
+struct loam_pagetable torture_large_tree;
 
 static struct loam_heap heaps[TORTURE_HEAPS];
 static const struct torture_options *options;
@@ -38,6 +43,11 @@ static uint64_t next_word, next_move, next_squeeze, next_audit;
 static uint64_t offline_cycles, audits, problems;
 
 /* ---- setting up --------------------------------------------------------------------------------------------------------------- */
+
+static bool can_be_large(void)
+{
+	return options->fault != TORTURE_FAULT_SMALL;
+}
 
 static bool make_heaps(void)
 {
@@ -90,19 +100,40 @@ static bool make_tables(uintptr_t start, size_t nbytes)
 	return made;
 }
 
-static bool make_vm(uintptr_t start, size_t nbytes)
+/* The gibibyte for large leaves: behind the arena. */
+static uintptr_t large_start(uintptr_t start, size_t nbytes)
+{
+	return (start + nbytes + GIBIBYTE - 1) & ~(GIBIBYTE - 1);
+}
+
+/* 2. What the root points to stays. */
+static bool make_large_tree(uintptr_t start)
+{
+	struct loam_pagetable *kernels = kernel_system.tree;
+	struct loam_table_source source = loam_paging_tables_from_frames(kernel_system.frames);
+
+	if (loam_paging_populate(kernels, start, GIBIBYTE / LOAM_PAGE_SIZE) != LOAM_OK ||
+	    loam_pagetable_init(&torture_large_tree, kernels->format, &source, kernels->root) != LOAM_OK)
+		return false;
+	torture_large_tree.keep_empty_tables = false;
+	torture_large_tree.pa_bits = kernels->pa_bits;
+	torture_large_tree.split = kernels->split;
+	return true;
+}
+
+static bool make_vm(struct loam_vm *vm, struct loam_pagetable *tree, uintptr_t start, size_t nbytes)
 {
 	struct loam_vmalloc_config config = {
 		.start = start,
 		.nbytes = nbytes,
 		.ncpus = machine_cpus_all(),
 		.frames = kernel_system.frames,
-		.tree = kernel_system.tree,
+		.tree = tree,
 		.tlb = kernel_system.tlb,
 	};
 
-	torture_vm = (struct loam_vm){0};
-	return loam_vmalloc_init(&torture_vm, &config) == LOAM_OK;
+	*vm = (struct loam_vm){0};
+	return loam_vmalloc_init(vm, &config) == LOAM_OK;
 }
 
 /* A sixteenth of each zone is where shrinkers begin, the last 1024th is for those who are about to free. */
@@ -147,6 +178,7 @@ static void hook(bool poked)
 	if (wanted() != MOVING)
 		return;
 	loam_vmalloc_tick(&torture_vm);
+	loam_vmalloc_tick(&torture_large_vm);
 	torture_interrupt(w);
 }
 
@@ -179,7 +211,7 @@ static void do_wrong(struct torture_worker *w)
 {
 	struct torture_thing *t = &w->held[0];
 
-	if (options->fault == TORTURE_FAULT_NONE || loam_port_cpu() != machine_cpus_all() - 1 ||
+	if (options->fault == TORTURE_FAULT_NONE || !can_be_large() || loam_port_cpu() != machine_cpus_all() - 1 ||
 	    __atomic_load_n(&w->counts[TORTURE_OPERATIONS], __ATOMIC_RELAXED) != 1000)
 		return;
 	if (options->fault == TORTURE_FAULT_DEAF)
@@ -235,14 +267,15 @@ static void say(uint64_t now)
 
 	kprintf("     %3lu s of %u: %lu operations, %lu interrupts (%lu Hz a CPU), %lu pokes; %lu handed over, %lu refused, "
 		"%lu of them on purpose;\n"
-		"           %lu times offline, all memory taken %lu times, %lu frames shrunk, %lu audits, %lu wrong\n",
+		"           %lu leaves of 2 MiB, %lu times offline, all memory taken %lu times, %lu frames shrunk, %lu audits, %lu wrong\n",
 		(unsigned long)seconds, options->seconds, (unsigned long)total(TORTURE_OPERATIONS),
 		(unsigned long)total(TORTURE_TICKS),
 		(unsigned long)(total(TORTURE_TICKS) / (cpus * (seconds == 0 ? 1 : seconds))),
 		(unsigned long)total(TORTURE_POKES), (unsigned long)total(TORTURE_MAILED),
 		(unsigned long)total(TORTURE_REFUSED), (unsigned long)total(TORTURE_INJECTED),
-		(unsigned long)offline_cycles, (unsigned long)total(TORTURE_SQUEEZES),
-		(unsigned long)total(TORTURE_SHRUNK), (unsigned long)audits, (unsigned long)total(TORTURE_WRONG));
+		(unsigned long)total(TORTURE_LEAVES), (unsigned long)offline_cycles,
+		(unsigned long)total(TORTURE_SQUEEZES), (unsigned long)total(TORTURE_SHRUNK), (unsigned long)audits,
+		(unsigned long)total(TORTURE_WRONG));
 }
 
 /* How often the timer has met each CPU so far: asked once, while all are there and there is memory. */
@@ -275,7 +308,8 @@ static void take_away(struct torture_worker *w, unsigned int cpu)
 	for (size_t i = 0; i < TORTURE_HEAPS; i++)
 		if (loam_heap_cpu_offline(torture_heaps[i], cpu) != LOAM_OK)
 			problems++;
-	if (loam_vmalloc_cpu_offline(&torture_vm, cpu) != LOAM_OK)
+	if (loam_vmalloc_cpu_offline(&torture_vm, cpu) != LOAM_OK ||
+	    loam_vmalloc_cpu_offline(&torture_large_vm, cpu) != LOAM_OK)
 		problems++;
 }
 
@@ -399,18 +433,43 @@ static void run(void)
 		torture_empty_boxes(&torture_workers[i]);
 }
 
-static bool end_vm(void)
+static bool end_vm(struct loam_vm *vm)
 {
 	enum loam_status status;
 
+	if (vm->config.frames == NULL)
+		return true;
 	/* A CPU that is slow to answer is no failure: it will. */
-	while ((status = loam_vmalloc_purge(&torture_vm)) == LOAM_ERR_TIMEOUT)
+	while ((status = loam_vmalloc_purge(vm)) == LOAM_ERR_TIMEOUT)
 		;
 	if (status == LOAM_OK)
-		status = loam_vmalloc_destroy(&torture_vm);
+		status = loam_vmalloc_destroy(vm);
 	if (status != LOAM_OK)
 		kprintf("     the arena cannot be taken down: %s\n", loam_status_name(status));
 	return status == LOAM_OK;
+}
+
+/* The last tables of a tree whose arena is gone. */
+static bool end_large_tree(void)
+{
+	enum loam_status status;
+
+	while ((status = loam_tlb_wait(kernel_system.tlb, loam_tlb_flush_tables(kernel_system.tlb))) ==
+	       LOAM_ERR_TIMEOUT)
+		;
+	loam_pagetable_destroy(&torture_large_tree);
+	return status == LOAM_OK && loam_pagetable_count_racy(&torture_large_tree) == 0;
+}
+
+/* Now and then there is no block; of many areas some have one. */
+#define LARGES_ENOUGH 32
+static void check_leaves(void)
+{
+	if (total(TORTURE_LARGES) < LARGES_ENOUGH || total(TORTURE_LEAVES) > 0)
+		return;
+	kprintf("     NO LARGE LEAF: %lu areas of 2 MiB and more, and none has a leaf of that size\n",
+		(unsigned long)total(TORTURE_LARGES));
+	problems++;
 }
 
 static bool torture(uintptr_t start, size_t nbytes)
@@ -421,7 +480,10 @@ static bool torture(uintptr_t start, size_t nbytes)
 	torture_workers = loam_heap_alloc_array(kernel_system.heap, n, sizeof(*torture_workers));
 	if (torture_workers == NULL)
 		return false;
-	ready = make_vm(start, nbytes) && torture_make_caches() && torture_reserve_begin() == LOAM_OK;
+	ready = make_vm(&torture_vm, kernel_system.tree, start, nbytes) &&
+		make_vm(&torture_large_vm, can_be_large() ? &torture_large_tree : kernel_system.tree,
+			large_start(start, nbytes), nbytes) &&
+		torture_make_caches() && torture_reserve_begin() == LOAM_OK;
 	if (ready) {
 		set_watermarks(true);
 		prepare();
@@ -429,13 +491,14 @@ static bool torture(uintptr_t start, size_t nbytes)
 		set_watermarks(false);
 		torture_reserve_end();
 		say(loam_port_time());
+		check_leaves();
 		problems += total(TORTURE_WRONG) != 0;
 		problems += !torture_audit(true);
 	}
 	if (!torture_end_caches())
 		problems++;
-	if (torture_vm.config.frames != NULL && !end_vm())
-		problems++;
+	problems += !end_vm(&torture_vm);
+	problems += !end_vm(&torture_large_vm) || !end_large_tree();
 	kfree(torture_workers);
 	torture_workers = NULL;
 	return ready;
@@ -445,11 +508,13 @@ unsigned int torture_run(const struct torture_options *asked)
 {
 	static struct torture_sums before, after;
 	size_t nbytes = arena_nbytes();
-	uintptr_t start = machine_arena(nbytes);
+	uintptr_t start = machine_arena(nbytes + 2 * GIBIBYTE);
 
 	options = asked;
 	problems = 0;
-	if (start == 0 || !make_heaps() || !make_tables(start, nbytes)) {
+	if (start == 0 || !make_heaps() || !make_tables(start, nbytes) ||
+	    !make_large_tree(large_start(start, nbytes)) ||
+	    (!can_be_large() && !make_tables(large_start(start, nbytes), nbytes))) {
 		kprintf("     no memory for heaps and tables\n");
 		return 1;
 	}

@@ -16,6 +16,7 @@ enum torture_kind {
 	TORTURE_OBJECT,  /* of one of the heaps */
 	TORTURE_TYPED,   /* of one of the typed caches */
 	TORTURE_AREA,    /* vmalloc */
+	TORTURE_LARGE,   /* the same of 2 MiB and more, with leaves of that size where blocks are to be had */
 	TORTURE_MAPPING, /* vmap of frames of ours */
 	TORTURE_STACK,
 };
@@ -56,6 +57,8 @@ enum torture_count {
 	TORTURE_MAILED,
 	TORTURE_SHRUNK, /* frames that the shrinker gave */
 	TORTURE_SQUEEZES,
+	TORTURE_LARGES, /* areas of 2 MiB and more */
+	TORTURE_LEAVES, /* of 2 MiB in them: mapped, written and read */
 	TORTURE_WRONG,
 	TORTURE_COUNTS
 };
@@ -88,6 +91,9 @@ extern struct loam_heap *torture_heaps[];
 #define TORTURE_CACHES 2
 extern struct loam_heap_cache *torture_caches[TORTURE_CACHES];
 extern struct loam_vm torture_vm;
+/* An arena for large leaves, and the tree it is mapped in: over the kernel's root, but its tables come and go. */
+extern struct loam_vm torture_large_vm;
+extern struct loam_pagetable torture_large_tree;
 
 uint64_t torture_random(uint64_t *state);
 void torture_count(struct torture_worker *w, enum torture_count what);
@@ -144,6 +150,7 @@ struct torture_sums {
 	struct loam_snapshot all;
 	struct loam_heap_stats heaps[TORTURE_HEAPS];
 	uint64_t which; /* a sum over the numbers of all frames in use */
+	uint64_t large_tables;
 };
 /** torture_read_sums() - drains first. The machine must be at rest. Return: false when a CPU does not answer a flush. */
 bool torture_read_sums(struct torture_sums *sums);

@@ -7,6 +7,8 @@
 #include "console.h"
 
 #define MAGIC UINT64_C(0x746f727475726521)
+#define BLOCK_SHIFT (LOAM_PAGE_SHIFT + LOAM_BLOCK_ORDER)
+#define BLOCK_NBYTES ((size_t)1 << BLOCK_SHIFT)
 #define TYPED_HEAD 16 /* the constructor's, which no user changes */
 
 static const size_t typed_nbytes[TORTURE_CACHES] = {112, 728};
@@ -44,7 +46,8 @@ void torture_wrong(struct torture_worker *w, const char *what, uintptr_t address
 
 static bool is_mapped(const struct torture_thing *t)
 {
-	return t->kind == TORTURE_AREA || t->kind == TORTURE_MAPPING || t->kind == TORTURE_STACK;
+	return t->kind == TORTURE_AREA || t->kind == TORTURE_LARGE || t->kind == TORTURE_MAPPING ||
+	       t->kind == TORTURE_STACK;
 }
 
 static uint64_t load(const struct torture_thing *t, size_t offset)
@@ -87,11 +90,18 @@ static void check_zero(struct torture_worker *w, const struct torture_thing *t)
 	}
 }
 
-/* A mapping shows the frames it was made of. */
+/* A mapping shows the frames it was made of; an area with large leaves those its tables say. */
 static uint64_t load_behind(const struct torture_thing *t, size_t offset)
 {
-	const char *page = loam_frame_virt(kernel_system.frames, t->pfns[offset / LOAM_PAGE_SIZE]);
+	struct loam_paging_entry entry;
+	const char *page;
 
+	if (t->kind == TORTURE_MAPPING)
+		page = loam_frame_virt(kernel_system.frames, t->pfns[offset / LOAM_PAGE_SIZE]);
+	else if (loam_paging_query(&torture_large_tree, t->address + offset, &entry) == LOAM_OK)
+		page = loam_frame_virt(kernel_system.frames, loam_frame_containing(entry.pa));
+	else
+		return 0;
 	return *(const volatile uint64_t *)(const volatile void *)(page + offset % LOAM_PAGE_SIZE);
 }
 
@@ -100,7 +110,7 @@ static void check(struct torture_worker *w, const struct torture_thing *t)
 	for (size_t o = 0; o < t->nbytes; o = next_place(t, o)) {
 		bool good = load(t, o) == mix(t->seed + o);
 
-		if (t->kind == TORTURE_MAPPING)
+		if (t->kind == TORTURE_MAPPING || t->kind == TORTURE_LARGE)
 			good &= load_behind(t, o) == mix(t->seed + o);
 		if (good)
 			continue;
@@ -286,6 +296,11 @@ static void take_typed(struct torture_thing *t, uint64_t random)
 
 /* ---- mappings ----------------------------------------------------------------------------------------------------------------- */
 
+static struct loam_vm *vm_of(const struct torture_thing *t)
+{
+	return t->kind == TORTURE_LARGE ? &torture_large_vm : &torture_vm;
+}
+
 static void take_area(struct torture_worker *w, struct torture_thing *t, uint64_t random)
 {
 	struct loam_vmalloc_opts opts = {
@@ -303,6 +318,51 @@ static void take_area(struct torture_worker *w, struct torture_thing *t, uint64_
 	t->address = (uintptr_t)address;
 	if (!opts.uninitialized)
 		check_zero(w, t);
+}
+
+/* One to three blocks, and sometimes some pages more, which have a table of their own. */
+static size_t large_nbytes(uint64_t random)
+{
+	return (1 + random % 3) * BLOCK_NBYTES + (random & 0x30 ? 0 : (random >> 8) % 20 * LOAM_PAGE_SIZE);
+}
+
+static void take_large(struct torture_worker *w, struct torture_thing *t, uint64_t random)
+{
+	struct loam_vmalloc_opts opts = {
+		.uninitialized = (random & 3) != 0,
+		.huge = true,
+		.align = (random & 0xc) == 0 ? 2 * BLOCK_NBYTES : 0,
+		.site = LOAM_HERE,
+	};
+	void *address;
+
+	/* In the other arena tables are in the way: the same blocks, in small leaves. */
+	t->kind = (random >> 20 & 3) == 0 ? TORTURE_AREA : TORTURE_LARGE;
+	t->nbytes = large_nbytes(random >> 4);
+	if (loam_vmalloc_status(vm_of(t), t->nbytes, &opts, &address) != LOAM_OK) {
+		t->kind = TORTURE_NOTHING;
+		return;
+	}
+	t->address = (uintptr_t)address;
+	if (t->kind == TORTURE_LARGE)
+		torture_count(w, TORTURE_LARGES);
+	if (opts.align != 0 && t->address % opts.align != 0)
+		torture_wrong(w, "an area is not aligned as asked", t->address);
+	if (!opts.uninitialized)
+		check_zero(w, t);
+}
+
+/* What its leaves are, once it is filled. */
+static void count_leaves(struct torture_worker *w, const struct torture_thing *t)
+{
+	for (size_t o = 0; t->kind == TORTURE_LARGE && o + BLOCK_NBYTES <= t->nbytes; o += BLOCK_NBYTES) {
+		struct loam_paging_entry entry;
+
+		if (loam_paging_query(&torture_large_tree, t->address + o, &entry) != LOAM_OK)
+			torture_wrong(w, "an area is not mapped", t->address + o);
+		else if (entry.leaf_shift == BLOCK_SHIFT)
+			torture_count(w, TORTURE_LEAVES);
+	}
 }
 
 static void take_mapping(struct torture_thing *t, uint64_t random)
@@ -348,9 +408,9 @@ void torture_resize(struct torture_worker *w, struct torture_thing *t)
 			torture_count(w, TORTURE_REFUSED);
 			return;
 		}
-	} else if (t->kind == TORTURE_AREA) {
-		nbytes = (1 + random % 40) * LOAM_PAGE_SIZE;
-		if (loam_vrealloc(&torture_vm, (void *)t->address, nbytes, NULL, &moved) != LOAM_OK) {
+	} else if (t->kind == TORTURE_AREA || t->kind == TORTURE_LARGE) {
+		nbytes = t->kind == TORTURE_LARGE ? large_nbytes(random) : (1 + random % 40) * LOAM_PAGE_SIZE;
+		if (loam_vrealloc(vm_of(t), (void *)t->address, nbytes, NULL, &moved) != LOAM_OK) {
 			torture_count(w, TORTURE_REFUSED);
 			return;
 		}
@@ -369,13 +429,13 @@ void torture_protect(struct torture_worker *w, struct torture_thing *t)
 {
 	enum loam_status status;
 
-	if (t->kind != TORTURE_AREA && t->kind != TORTURE_MAPPING)
+	if (t->kind != TORTURE_AREA && t->kind != TORTURE_LARGE && t->kind != TORTURE_MAPPING)
 		return;
-	status = loam_vmalloc_protect(&torture_vm, (void *)t->address, LOAM_PROT_READ);
+	status = loam_vmalloc_protect(vm_of(t), (void *)t->address, LOAM_PROT_READ);
 	if (status == LOAM_OK || status == LOAM_ERR_TIMEOUT)
 		check(w, t);
 	/* A large leaf that could not be split is as it was. */
-	while ((status = loam_vmalloc_protect(&torture_vm, (void *)t->address, LOAM_PROT_READ | LOAM_PROT_WRITE)) !=
+	while ((status = loam_vmalloc_protect(vm_of(t), (void *)t->address, LOAM_PROT_READ | LOAM_PROT_WRITE)) !=
 	       LOAM_OK)
 		if (status != LOAM_ERR_NO_MEMORY && status != LOAM_ERR_TIMEOUT) {
 			torture_wrong(w, "an area's permissions cannot be given back", t->address);
@@ -400,8 +460,10 @@ void torture_take(struct torture_worker *w, struct torture_thing *t, bool irq)
 		take_typed(t, random);
 	else if (what < 52)
 		take_run(w, t, random);
-	else if (what < 58)
+	else if (what < 58 && (random >> 40) % 8 != 0)
 		take_area(w, t, random);
+	else if (what < 58)
+		take_large(w, t, random);
 	else if (what < 62)
 		take_mapping(t, random);
 	else
@@ -410,6 +472,7 @@ void torture_take(struct torture_worker *w, struct torture_thing *t, bool irq)
 		torture_count(w, TORTURE_REFUSED);
 	else
 		fill(t);
+	count_leaves(w, t);
 }
 
 void torture_drop(struct torture_worker *w, struct torture_thing *t, bool irq)
@@ -438,8 +501,8 @@ void torture_drop(struct torture_worker *w, struct torture_thing *t, bool irq)
 		loam_heap_cache_free(torture_caches[t->which], (char *)address - TYPED_HEAD);
 		break;
 	case TORTURE_AREA:
-		freed = random % 32 == 0 && !irq ? loam_vfree_now(&torture_vm, address)
-						 : loam_vfree(&torture_vm, address);
+	case TORTURE_LARGE:
+		freed = random % 32 == 0 && !irq ? loam_vfree_now(vm_of(t), address) : loam_vfree(vm_of(t), address);
 		break;
 	case TORTURE_MAPPING:
 		/* Nobody reads there any more, so the frames need not wait for the flush as an area's do. */
@@ -522,7 +585,7 @@ void torture_upkeep(struct torture_worker *w)
 		(void)loam_heap_trim(torture_heaps[random >> 8 & 1]);
 		break;
 	case 1:
-		if (loam_vmalloc_purge(&torture_vm) == LOAM_ERR_NOT_READY)
+		if (loam_vmalloc_purge(random & 0x100 ? &torture_vm : &torture_large_vm) == LOAM_ERR_NOT_READY)
 			torture_wrong(w, "the arena is not there", 0);
 		break;
 	case 2:

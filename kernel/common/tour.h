@@ -29,6 +29,7 @@ enum torture_fault {
 	TORTURE_FAULT_SCRIBBLE, /* a word of somebody's memory is changed */
 	TORTURE_FAULT_SILENT,   /* a CPU loops for ever */
 	TORTURE_FAULT_DEAF,     /* the same with interrupts masked */
+	TORTURE_FAULT_SMALL,    /* tables of small leaves stand where large ones should be */
 };
 
 /* @silence: seconds after which a CPU that does not get on ends the machine.   @seed: what is random comes from it. */
