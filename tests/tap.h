@@ -8,8 +8,9 @@
  *	}
  *
  * A test registers itself in the section "loam_tests". Its name begins with the row of SPEC it shows, where there is one. A failed CHECK is reported with file and
- * line and ends the test. tap_run() prints TAP through loam_port_log(). Where a test may run only on a host (it needs threads, files, the software MMU) its file is
- * listed under unit_sources; under rig_sources it also runs inside the kernel, and uses nothing but this header, rig.h and the library.
+ * line and ends the test. tap_run() prints TAP through loam_port_log(). A file listed under rig_sources also runs inside the kernel, and uses nothing but this header,
+ * rig.h and the library. Where a test can run only on a host (it needs threads, files, the software MMU) its file is listed under unit_sources, and with its reason as
+ * host_only in tests/meson.build.
  */
 #ifndef LOAM_TESTS_TAP_H
 #define LOAM_TESTS_TAP_H

@@ -462,7 +462,7 @@ static bool end_large_tree(void)
 }
 
 /* Now and then there is no block; of many areas some have one. */
-#define LARGES_ENOUGH 32
+#define LARGES_ENOUGH 16
 static void check_leaves(void)
 {
 	if (total(TORTURE_LARGES) < LARGES_ENOUGH || total(TORTURE_LEAVES) > 0)

@@ -1,4 +1,5 @@
-/* tests/unit/heap/areas.c: large objects where no run of frames is to be had: vmalloc areas. On the host their addresses are only looked at, not touched. */
+/* tests/unit/heap/areas.c: large objects where no run of frames is to be had: vmalloc areas. Their addresses are only looked at, not touched: no CPU has
+ * the fixture's tables in force. */
 #include "../vmalloc/fixture.h"
 #include "heap_rig.h"
 

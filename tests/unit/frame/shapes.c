@@ -1,51 +1,64 @@
-/* What needs a machine of its own shape: holes, nodes, memory that is added, the metadata of large machines. */
-#include "tap.h"
-
-#include <string.h>
-
+/* tests/unit/frame/shapes.c: machines of other shapes than the rig's, cut out of its RAM: holes, nodes, memory that is added, the metadata of large ones. */
 #include <loam/frame.h>
 
+#include <base/bits.h>
+#include <base/print.h>
 #include <frame/internal.h>
-#include <host.h>
 
-#include <stdio.h>
+#include "rig.h"
+#include "tap.h"
 
-enum { SECTION = 16 << 20 };
+#define MIB ((uint64_t)1 << 20)
+#define SECTION (16 * MIB)
+#define RIG_PAGES (32 * MIB / LOAM_PAGE_SIZE)
 
 static const struct loam_frame_opts raw = {.uninitialized = true};
 
-/* A machine over these regions, which stay as they are; *map is what is left. */
-static struct host_machine *boot(struct loam_frames *frames, const struct loam_region *regions, size_t n,
-				 struct loam_frames_config *config, struct loam_memmap *map,
-				 struct loam_region *storage)
-{
-	struct loam_region copy[16];
-	struct host_machine *machine;
+static struct loam_frames frames;
+static struct loam_memmap map; /* what is left of the regions */
+static struct loam_region storage[64];
 
-	for (size_t i = 0; i < n; i++)
-		copy[i] = regions[i];
-	machine = host_machine_create(&(struct host_config){.regions = regions, .nregions = n, .ncpus = config->ncpus});
-	host_enter(machine, 0);
-	config->direct_map = host_direct_map(machine);
-	*frames = (struct loam_frames){0};
-	CHECK_OK(loam_memmap_init(map, copy, n, storage, 64, 0, NULL, NULL));
-	CHECK_OK(loam_frames_boot(frames, config, map));
-	return machine;
+/* Frames over these regions, whose addresses count from the start of the rig's RAM. */
+static void boot_on(const struct rig *rig, const struct loam_region *regions, size_t n,
+		    struct loam_frames_config *config)
+{
+	struct loam_region moved[16];
+
+	for (size_t i = 0; i < n; i++) {
+		moved[i] = regions[i];
+		moved[i].base += rig->ram;
+	}
+	config->direct_map = rig->direct_map;
+	frames = (struct loam_frames){0};
+	CHECK_OK(loam_memmap_init(&map, moved, n, storage, sizeof(storage) / sizeof(storage[0]), 0, NULL, NULL));
+	CHECK_OK(loam_frames_boot(&frames, config, &map));
+}
+
+static struct rig *boot(const struct loam_region *regions, size_t n, struct loam_frames_config *config)
+{
+	struct rig *rig =
+		rig_create(&(struct rig_config){.npages = RIG_PAGES, .ncpus = config->ncpus, .no_frames = true});
+
+	boot_on(rig, regions, n, config);
+	return rig;
+}
+
+static void *at(const struct rig *rig, loam_paddr address)
+{
+	return (void *)(uintptr_t)(rig->direct_map + address);
 }
 
 TEST(F15_no_block_crosses_a_hole)
 {
-	static struct loam_frames frames;
 	static const struct loam_region regions[] = {
 		{.base = 0x1000, .nbytes = 0x9f000 - 0x1000, .type = LOAM_REGION_USABLE},
 		{.base = 0x100000, .nbytes = 0x700000 - 0x3000, .type = LOAM_REGION_USABLE},
 		{.base = 0x1000000, .nbytes = 0x1000, .type = LOAM_REGION_USABLE},
-		{.base = 0x10000000, .nbytes = 0x2000000, .type = LOAM_REGION_USABLE},
+		{.base = 0x1400000, .nbytes = 0xc00000, .type = LOAM_REGION_USABLE},
 	};
-	struct loam_frames_config config = {.ncpus = 2};
-	struct loam_region storage[64];
-	struct loam_memmap map;
-	struct host_machine *machine = boot(&frames, regions, 4, &config, &map, storage);
+	struct loam_frames_config config = {.ncpus = 1};
+	struct rig *rig = boot(regions, 4, &config);
+	loam_pfn first = loam_frame_containing(rig->ram);
 	struct loam_frames_stats stats;
 	uint64_t n = 0, all;
 
@@ -63,88 +76,111 @@ TEST(F15_no_block_crosses_a_hole)
 		}
 	}
 	CHECK_EQ(n, all);
-	CHECK(!loam_frame_has_slot(&frames, 0x9f));
-	CHECK(loam_frame_has_slot(&frames, 0x1000));
-	CHECK(!loam_frame_has_slot(&frames, 0x1001));
+	CHECK(!loam_frame_has_slot(&frames, first + 0x9f));
+	CHECK(loam_frame_has_slot(&frames, first + 0x1000));
+	CHECK(!loam_frame_has_slot(&frames, first + 0x1001));
 	CHECK_OK(loam_frame_check(&frames));
-	host_machine_destroy(machine);
+	rig_destroy(rig);
+}
+
+struct nodes {
+	loam_pfn border; /* node 1 begins there */
+	uint64_t free;
+	uint32_t turn; /* atomic: the CPU that is to go on */
+};
+
+/* CPU 0 is on node 0, CPU 1 on node 1; one after the other. */
+static bool take_from_nodes(struct rig *rig, unsigned int cpu, void *context)
+{
+	struct nodes *nodes = context;
+	bool good;
+
+	(void)rig;
+	for (unsigned int round = 0; __atomic_load_n(&nodes->turn, __ATOMIC_ACQUIRE) != cpu; round++)
+		loam_port_relax(round);
+	if (cpu == 0) {
+		good = loam_frame_alloc(&frames, 0, NULL) < nodes->border &&
+		       loam_frame_alloc(&frames, 0, &(struct loam_frame_opts){.node = 2}) >= nodes->border;
+	} else {
+		struct loam_frames_stats stats;
+		uint64_t n = 0;
+
+		good = loam_frame_alloc(&frames, 0, NULL) >= nodes->border &&
+		       loam_frame_alloc(&frames, 5, &(struct loam_frame_opts){.node = 1}) < nodes->border;
+		/* When it is gone, from the other. */
+		loam_frame_read_stats(&frames, &stats);
+		while (loam_frame_alloc(&frames, 0, &(struct loam_frame_opts){.node = 2, .uninitialized = true}) !=
+		       LOAM_PFN_NONE)
+			n++;
+		good = good && n == stats.free;
+	}
+	__atomic_store_n(&nodes->turn, 1, __ATOMIC_RELEASE);
+	return good;
 }
 
 TEST(F15_a_node_is_served_from_its_own_memory_first)
 {
-	static struct loam_frames frames;
 	static const struct loam_region regions[] = {
-		{.base = 16 << 20, .nbytes = 16 << 20, .type = LOAM_REGION_USABLE, .node = 0},
-		{.base = 32 << 20, .nbytes = 16 << 20, .type = LOAM_REGION_USABLE, .node = 1},
+		{.base = 0, .nbytes = 16 * MIB, .type = LOAM_REGION_USABLE, .node = 0},
+		{.base = 16 * MIB, .nbytes = 16 * MIB, .type = LOAM_REGION_USABLE, .node = 1},
 	};
-	static const uint8_t nodes[] = {0, 1};
-	struct loam_frames_config config = {.ncpus = 2, .cpu_nodes = nodes};
-	struct loam_region storage[64];
-	struct loam_memmap map;
-	struct host_machine *machine = boot(&frames, regions, 2, &config, &map, storage);
-	struct loam_frames_stats stats;
-	uint64_t n = 0;
+	static const uint8_t of_cpu[] = {0, 1};
+	struct loam_frames_config config = {.ncpus = 2, .cpu_nodes = of_cpu};
+	struct rig *rig = boot(regions, 2, &config);
+	struct nodes nodes = {.border = loam_frame_containing(rig->ram + 16 * MIB)};
 
-	CHECK(loam_frame_alloc(&frames, 0, NULL) < (32 << 20) >> LOAM_PAGE_SHIFT);
-	CHECK(loam_frame_alloc(&frames, 0, &(struct loam_frame_opts){.node = 2}) >= (32 << 20) >> LOAM_PAGE_SHIFT);
-	host_leave();
-	host_enter(machine, 1);
-	CHECK(loam_frame_alloc(&frames, 0, NULL) >= (32 << 20) >> LOAM_PAGE_SHIFT);
-	CHECK(loam_frame_alloc(&frames, 5, &(struct loam_frame_opts){.node = 1}) < (32 << 20) >> LOAM_PAGE_SHIFT);
-	/* When it is gone, from the other. */
-	loam_frame_read_stats(&frames, &stats);
-	while (loam_frame_alloc(&frames, 0, &(struct loam_frame_opts){.node = 2, .uninitialized = true}) !=
-	       LOAM_PFN_NONE)
-		n++;
-	CHECK_EQ(n, stats.free);
+	CHECK(rig_run(rig, take_from_nodes, &nodes));
 	CHECK_OK(loam_frame_check(&frames));
-	host_machine_destroy(machine);
+	rig_destroy(rig);
+}
+
+/* The first section of the RAM that is whole and not the first in it. */
+static uint64_t added_section(const struct rig *rig)
+{
+	return loami_align_up(rig->ram + 1, SECTION) - rig->ram;
 }
 
 TEST(F15_memory_is_added_while_the_machine_runs)
 {
-	static struct loam_frames frames;
-	static const struct loam_region regions[] = {
-		{.base = 16 << 20, .nbytes = 16 << 20, .type = LOAM_REGION_USABLE},
-		{.base = 64 << 20, .nbytes = 64 << 20, .type = LOAM_REGION_RESERVED}, /* there, but not yet told of */
-	};
-	struct loam_frames_config config = {.ncpus = 1, .hotplug_limit = 128 << 20};
-	struct loam_region storage[64];
-	struct loam_memmap map;
-	struct host_machine *machine = boot(&frames, regions, 2, &config, &map, storage);
+	struct rig *rig = rig_create(&(struct rig_config){.npages = RIG_PAGES, .no_frames = true});
+	loam_paddr base = rig->ram + added_section(rig), end = base + SECTION;
+	struct loam_frames_config config = {.ncpus = 1, .hotplug_limit = end};
+	/* Up to a mebibyte before it, where its metadata goes. */
+	struct loam_region region = {.nbytes = added_section(rig) - MIB, .type = LOAM_REGION_USABLE};
+	void *metadata = at(rig, base - MIB);
 	struct loam_frames_stats before, after;
-	loam_paddr base = 80 << 20;
-	uint64_t nbytes = 32 << 20, size = loam_frame_add_memory_size(&frames, base, nbytes);
-	void *metadata = host_ram(machine, 64 << 20);
+	uint64_t size;
 	loam_pfn pfn;
 
-	CHECK(size > 0 && size < 16 << 20);
-	CHECK_EQ(loam_frame_add_memory_size(&frames, base + 4096, nbytes), 0);
-	CHECK_EQ(loam_frame_add_memory_size(&frames, 128 << 20, nbytes), 0);
+	boot_on(rig, &region, 1, &config);
+	size = loam_frame_add_memory_size(&frames, base, SECTION);
+	CHECK(size > 0 && size < MIB);
+	CHECK_EQ(loam_frame_add_memory_size(&frames, base + 4096, SECTION), 0);
+	CHECK_EQ(loam_frame_add_memory_size(&frames, end, SECTION), 0);
 	loam_frame_read_stats(&frames, &before);
 	CHECK(!loam_frame_has_slot(&frames, base >> LOAM_PAGE_SHIFT));
-	CHECK_STATUS(loam_frame_add_memory(&frames, base, nbytes, 0, metadata, size - 4096), LOAM_ERR_NO_METADATA);
-	CHECK_STATUS(loam_frame_add_memory(&frames, 16 << 20, 16 << 20, 0, metadata, size), LOAM_ERR_IN_USE);
+	CHECK_STATUS(loam_frame_add_memory(&frames, base, SECTION, 0, metadata, size - 4096), LOAM_ERR_NO_METADATA);
+	CHECK_STATUS(loam_frame_add_memory(&frames, base - SECTION, SECTION, 0, metadata, size), LOAM_ERR_IN_USE);
 	CHECK_STATUS(loam_frame_add_memory(&frames, base, 4096, 0, metadata, size), LOAM_ERR_ALIGNMENT);
-	CHECK_STATUS(loam_frame_add_memory(&frames, base, nbytes, LOAM_NODES_MAX, metadata, size), LOAM_ERR_INVALID);
-	CHECK_OK(loam_frame_add_memory(&frames, base, nbytes, 1, metadata, size));
-	CHECK_STATUS(loam_frame_add_memory(&frames, base, nbytes, 1, metadata, size), LOAM_ERR_IN_USE);
+	CHECK_STATUS(loam_frame_add_memory(&frames, base, SECTION, LOAM_NODES_MAX, metadata, size), LOAM_ERR_INVALID);
+	CHECK_OK(loam_frame_add_memory(&frames, base, SECTION, 1, metadata, size));
+	CHECK_STATUS(loam_frame_add_memory(&frames, base, SECTION, 1, metadata, size), LOAM_ERR_IN_USE);
 	loam_frame_read_stats(&frames, &after);
-	CHECK_EQ(after.free, before.free + 8192);
-	CHECK_EQ(after.ram, before.ram + 8192);
+	CHECK_EQ(after.free, before.free + 4096);
+	CHECK_EQ(after.ram, before.ram + 4096);
 	CHECK_OK(loam_frame_check(&frames));
 	pfn = loam_frame_alloc(&frames, 12, &raw);
-	CHECK(pfn >= base >> LOAM_PAGE_SHIFT);
+	CHECK_EQ(pfn, base >> LOAM_PAGE_SHIFT);
 	loam_frame_free(&frames, pfn, 12);
 	pfn = loam_frame_alloc(&frames, 0, &(struct loam_frame_opts){.node = 2});
-	CHECK(pfn >= base >> LOAM_PAGE_SHIFT);
+	CHECK(pfn != LOAM_PFN_NONE && pfn >= base >> LOAM_PAGE_SHIFT);
 	loam_frame_free(&frames, pfn, 0);
 	CHECK_OK(loam_frame_check(&frames));
-	host_machine_destroy(machine);
+	rig_destroy(rig);
 }
 
 struct reported {
-	struct host_machine *machine;
+	const struct rig *rig;
 	uint64_t frames;
 	loam_pfn run; /* of the test, somewhere in what is reported */
 	bool seen;
@@ -155,22 +191,17 @@ static void take_report(void *context, loam_pfn first, uint64_t npages)
 {
 	struct reported *reported = context;
 
-	memset(host_ram(reported->machine, loam_frame_address(first)), 0, npages * LOAM_PAGE_SIZE);
+	__builtin_memset(at(reported->rig, loam_frame_address(first)), 0, npages * LOAM_PAGE_SIZE);
 	reported->frames += npages;
 	reported->seen = reported->seen || (reported->run >= first && reported->run < first + npages);
 }
 
 TEST(F15_frames_that_were_in_use_are_reported_once)
 {
-	static struct loam_frames frames;
-	static const struct loam_region regions[] = {
-		{.base = 16 << 20, .nbytes = 32 << 20, .type = LOAM_REGION_USABLE},
-	};
+	static const struct loam_region all = {.base = 0, .nbytes = 32 * MIB, .type = LOAM_REGION_USABLE};
 	struct loam_frames_config config = {.ncpus = 1, .report = true};
-	struct loam_region storage[64];
-	struct loam_memmap map;
-	struct host_machine *machine = boot(&frames, regions, 1, &config, &map, storage);
-	struct reported reported = {.machine = machine};
+	struct rig *rig = boot(&all, 1, &config);
+	struct reported reported = {.rig = rig};
 	loam_pfn first, again;
 	char *memory;
 
@@ -178,8 +209,8 @@ TEST(F15_frames_that_were_in_use_are_reported_once)
 	CHECK_EQ(loam_frame_report(&frames, 100000, take_report, &reported), 0);
 	/* A run of 700 frames, over a block's border, some of which come back. */
 	CHECK_OK(loam_frame_alloc_range(&frames, 700, NULL, &raw, &first));
-	memory = host_ram(machine, loam_frame_address(first));
-	memset(memory, 0x5a, 700 * LOAM_PAGE_SIZE);
+	memory = at(rig, loam_frame_address(first));
+	__builtin_memset(memory, 0x5a, 700 * LOAM_PAGE_SIZE);
 	CHECK_EQ(loam_frame_unreported_racy(&frames), 0);
 	loam_frame_free_range(&frames, first, 300);
 	CHECK_EQ(loam_frame_unreported_racy(&frames), 300);
@@ -209,22 +240,19 @@ TEST(F15_frames_that_were_in_use_are_reported_once)
 		;
 	CHECK_EQ(reported.frames, 700);
 	CHECK_OK(loam_frame_check(&frames));
-	host_machine_destroy(machine);
+	rig_destroy(rig);
 }
 
 TEST(F15_reserved_memory_is_released_to_the_allocator)
 {
-	static struct loam_frames frames;
 	static const struct loam_region regions[] = {
-		{.base = 16 << 20, .nbytes = 16 << 20, .type = LOAM_REGION_USABLE},
-		{.base = 32 << 20, .nbytes = 2 << 20, .type = LOAM_REGION_RECLAIMABLE},
+		{.base = 0, .nbytes = 16 * MIB, .type = LOAM_REGION_USABLE},
+		{.base = 16 * MIB, .nbytes = 2 * MIB, .type = LOAM_REGION_RECLAIMABLE},
 	};
 	struct loam_frames_config config = {.ncpus = 1};
-	struct loam_region storage[64];
-	struct loam_memmap map;
-	struct host_machine *machine = boot(&frames, regions, 2, &config, &map, storage);
+	struct rig *rig = boot(regions, 2, &config);
 	struct loam_frames_stats before, after;
-	loam_pfn first = (32 << 20) >> LOAM_PAGE_SHIFT;
+	loam_pfn first = loam_frame_containing(rig->ram + 16 * MIB);
 
 	loam_frame_read_stats(&frames, &before);
 	CHECK_EQ(before.reserved, 512);
@@ -237,7 +265,7 @@ TEST(F15_reserved_memory_is_released_to_the_allocator)
 	CHECK_EQ(after.free, before.free + 512);
 	CHECK_EQ(after.reserved, 0);
 	CHECK_OK(loam_frame_check(&frames));
-	host_machine_destroy(machine);
+	rig_destroy(rig);
 }
 
 TEST(F15_metadata_of_large_machines_stays_small)
@@ -245,8 +273,7 @@ TEST(F15_metadata_of_large_machines_stays_small)
 	static const uint64_t gib[] = {8, 64, 1024};
 
 	for (unsigned int i = 0; i < 3; i++) {
-		struct loam_region region = {.base = 0, .nbytes = gib[i] << 30, .type = LOAM_REGION_USABLE}, storage[4];
-		struct loam_memmap map;
+		struct loam_region region = {.base = 0, .nbytes = gib[i] << 30, .type = LOAM_REGION_USABLE};
 		struct loam_frames_config config = {.map = &map, .ncpus = 4};
 		uint64_t n = gib[i] << 18;
 
@@ -257,10 +284,8 @@ TEST(F15_metadata_of_large_machines_stays_small)
 
 TEST(F15_impossible_configurations_are_refused)
 {
-	static struct loam_frames frames;
 	static uint8_t metadata[4096] __attribute__((aligned(128)));
-	struct loam_region region = {.base = 0, .nbytes = 1 << 24, .type = LOAM_REGION_USABLE}, storage[4];
-	struct loam_memmap map;
+	struct loam_region region = {.base = 0, .nbytes = 1 << 24, .type = LOAM_REGION_USABLE};
 	struct loam_frames_config config = {.map = &map};
 
 	frames = (struct loam_frames){0};
@@ -283,26 +308,28 @@ TEST(F15_impossible_configurations_are_refused)
 
 TEST(F13_a_free_that_races_with_another_is_named)
 {
-	static struct loam_frames frames;
-	static const struct loam_region regions[] = {
-		{.base = 16 << 20, .nbytes = 16 << 20, .type = LOAM_REGION_USABLE}};
+	static const struct loam_region all = {.base = 0, .nbytes = 16 * MIB, .type = LOAM_REGION_USABLE};
 	struct loam_frames_config config = {.ncpus = 1};
-	struct loam_region storage[64];
-	struct loam_memmap map;
-	struct host_machine *machine = boot(&frames, regions, 1, &config, &map, storage);
+	struct rig *rig = boot(&all, 1, &config);
 	loam_pfn pfn = loam_frame_alloc(&frames, 2, NULL), first = pfn;
 	char text[160];
 
 	/* The count moved between the check and the swap. */
-	snprintf(text, sizeof(text), "loam: frame: free of 0x%llx races with another (refcount 0x1)",
-		 (unsigned long long)loam_frame_address(pfn));
+	(void)loami_format(text, sizeof(text), "loam: frame: free of 0x%lx races with another (refcount 0x1)",
+			   (unsigned long)loam_frame_address(pfn));
 	CHECK_PANIC((void)loami_frame_retire(&frames, loam_frame_slot(&frames, pfn), pfn, 2, 0), text);
 	loam_frame_free(&frames, pfn, 2);
 	CHECK_OK(loam_frame_check(&frames));
 	/* A free frame that goes free once more, past all checks, is caught by its bitmap. */
 	pfn = first & ~(LOAM_BLOCK_FRAMES - 1);
-	snprintf(text, sizeof(text), "loam: frame: block at 0x%llx: a frame goes free that its bitmap has as free",
-		 (unsigned long long)loam_frame_address(pfn));
+	(void)loami_format(text, sizeof(text),
+			   "loam: frame: block at 0x%lx: a frame goes free that its bitmap has as free",
+			   (unsigned long)loam_frame_address(pfn));
+	/* It is found under a lock: what was masked for it is not undone by the jump. */
+	unsigned long irq = loam_port_irq_save();
+
+	loam_port_irq_restore(irq);
 	CHECK_PANIC(loami_blocks_put(&frames, first, 4), text);
-	host_machine_destroy(machine);
+	loam_port_irq_restore(irq);
+	rig_destroy(rig);
 }
