@@ -2,7 +2,7 @@
  *
  * Fields are plain integers and pointers (the public structs must be C++ too); the builtins give them their order. There are no
  * bare fences: acquire, release and seq_cst operations only, so that the thread sanitizer sees all. Read-modify-writes are 32 or
- * 64 bits wide: RISC-V without Zabha would call a library for less. Bytes may be loaded and stored.
+ * 64 bits wide: RISC-V without Zabha would call a library for less. Bytes may be loaded and stored, and swapped by loami_swap_byte().
  *
  * With LOAM_POINTS, each access first calls loami_point(): there the deterministic scheduler switches threads and the host machine
  * lets interrupts in. Plain code between two atomics cannot be seen by another CPU, so these are all the points there are; code that
@@ -10,6 +10,9 @@
  */
 #ifndef LOAMI_BASE_ATOMIC_H
 #define LOAMI_BASE_ATOMIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
 
 /* LOAMI_AT(p) is p, evaluated once, with a point before its access. */
 #ifdef LOAM_POINTS
@@ -53,6 +56,23 @@ static inline void *loami_at(const volatile void *p)
 /* Compare and swap; true when it swapped, else *expected holds what was found. Acquire-release, acquire on failure. */
 #define loami_cas(p, expected, desired)                                                                                \
 	__atomic_compare_exchange_n(LOAMI_AT(p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+
+/* A byte from @was to @is in one step; false: it was another. Acquire-release. Where there is no such instruction the word around it is swapped. */
+static inline __attribute__((always_inline)) bool loami_swap_byte(uint8_t *byte, uint8_t was, uint8_t is)
+{
+#ifdef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_1
+	return loami_cas(byte, &was, is);
+#else
+	uint32_t *word = (uint32_t *)(void *)((uintptr_t)byte & ~(uintptr_t)3);
+	unsigned int shift = (unsigned int)((uintptr_t)byte & 3) * 8;
+	uint32_t seen = loami_load_relaxed(word);
+
+	while ((seen >> shift & 0xff) == was)
+		if (loami_cas(word, &seen, (seen & ~(UINT32_C(0xff) << shift)) | (uint32_t)is << shift))
+			return true;
+	return false;
+#endif
+}
 
 /* Order against an interrupt on this CPU only: the compiler may not move memory accesses across. No instruction. */
 #define loami_compiler_barrier() (LOAMI_POINT(), __atomic_signal_fence(__ATOMIC_SEQ_CST))

@@ -14,10 +14,10 @@
  */
 #include "internal.h"
 
-enum { QUARANTINE_NBYTES_MAX = 2048 };
+enum { QUARANTINE_NBYTES_MAX = LOAMI_HARDENS(QUARANTINE) ? 2048 : 0 };
 
-_Static_assert(LOAMI_CANARY_NBYTES == sizeof(uint64_t) && LOAMI_CANARY_NBYTES < LOAM_HEAP_MIN_ALIGN,
-	       "a canary is a word, and leaves room in the least place");
+_Static_assert(LOAMI_CANARY_NBYTES % sizeof(uint64_t) == 0, "a canary is a word");
+_Static_assert(LOAMI_CANARY_NBYTES < LOAM_HEAP_MIN_ALIGN, "a canary leaves room in the least place");
 _Static_assert((LOAMI_HELD & (LOAMI_HELD - 1)) == 0, "a random number's low bits choose a place in quarantine evenly");
 _Static_assert(LOAMI_HELD <= UINT16_MAX, "nheld counts a whole quarantine");
 _Static_assert(QUARANTINE_NBYTES_MAX <= LOAM_HEAP_SMALL_MAX, "what waits has a class");
@@ -30,6 +30,14 @@ static uint64_t canary_for(const struct loam_heap *heap, const void *object)
 static void *canary_at(const struct loam_heap_cache *cache, void *object)
 {
 	return (char *)object + cache->nbytes - LOAMI_CANARY_NBYTES;
+}
+
+static bool canary_is_whole(const struct loam_heap_cache *cache, void *object, uint64_t *found)
+{
+	if (!LOAMI_HARDENS(CANARY))
+		return true;
+	*found = loami_load_acquire((const uint64_t *)canary_at(cache, object));
+	return *found == canary_for(cache->heap, object);
 }
 
 /* Xorshift: quick; reseeded with the port's random word at each refill. */
@@ -143,56 +151,121 @@ size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_c
 	return got;
 }
 
-/* The first that is not 0; @n: all are. */
-static size_t first_written(const uint64_t *words, size_t n)
+/* ---- cleared memory ---------------------------------------------------------------------------------------------------------------- */
+
+/* Places up to SMALL_WORDS are gone through as two halves of a power of two of words, which overlap where the size is less: no loop whose end the processor would have to guess. */
+enum { SMALL_WORDS = 32, BLOCK_WORDS = 8 };
+
+static inline size_t words_of(const struct loam_heap_cache *cache)
+{
+	return cache->nbytes / sizeof(uint64_t);
+}
+
+static inline __attribute__((always_inline)) uint64_t any_in_halves(const uint64_t *words, size_t n, size_t half)
+{
+	const uint64_t *second = words + n - half;
+	uint64_t any = 0;
+
+	for (size_t i = 0; i < half; i++)
+		any |= words[i] | second[i];
+	return any;
+}
+
+static inline __attribute__((always_inline)) void clear_halves(uint64_t *words, size_t n, size_t half)
+{
+	uint64_t *second = words + n - half;
+
+	for (size_t i = 0; i < half; i++)
+		words[i] = second[i] = 0;
+}
+
+static inline __attribute__((always_inline)) void add_block(uint64_t *any, const uint64_t *block)
+{
+	for (unsigned int i = 0; i < BLOCK_WORDS; i++)
+		any[i] |= block[i];
+}
+
+/* The bits of more than a block; the last one may overlap the one before. Sums that do not wait for each other, and that a compiler makes vectors of where it may. */
+static __attribute__((noinline)) uint64_t any_in_blocks(const uint64_t *words, size_t n)
+{
+	const uint64_t *last = words + n - BLOCK_WORDS;
+	uint64_t any[BLOCK_WORDS] = {0};
+
+	for (; words < last; words += BLOCK_WORDS)
+		add_block(any, words);
+	add_block(any, last);
+	for (unsigned int i = 1; i < BLOCK_WORDS; i++)
+		any[0] |= any[i];
+	return any[0];
+}
+
+/* A free object has nothing in it, where its canary will be neither. */
+static inline __attribute__((always_inline)) bool is_clear(const void *object, size_t n)
+{
+	if (n > SMALL_WORDS)
+		return any_in_blocks(object, n) == 0;
+	if (n > 16)
+		return any_in_halves(object, n, 16) == 0;
+	if (n > 8)
+		return any_in_halves(object, n, 8) == 0;
+	return n > 4 ? any_in_halves(object, n, 4) == 0 : any_in_halves(object, n, 2) == 0;
+}
+
+static inline __attribute__((always_inline)) void clear(void *object, size_t n)
+{
+	if (n > SMALL_WORDS)
+		memset(object, 0, n * sizeof(uint64_t));
+	else if (n > 16)
+		clear_halves(object, n, 16);
+	else if (n > 8)
+		clear_halves(object, n, 8);
+	else if (n > 4)
+		clear_halves(object, n, 4);
+	else
+		clear_halves(object, n, 2);
+}
+
+/* The byte at which the first word lies that is not 0. */
+static size_t first_written(const struct loam_heap_cache *cache, const uint64_t *words)
 {
 	size_t i = 0;
 
-	while (i + 4 <= n && (words[i] | words[i + 1] | words[i + 2] | words[i + 3]) == 0)
-		i += 4;
-	while (i < n && words[i] == 0)
+	while (i < words_of(cache) && words[i] == 0)
 		i++;
-	return i;
+	return i * sizeof(uint64_t);
 }
+
+/* ---- in and out --------------------------------------------------------------------------------------------------------------------- */
 
 static void write_canary(const struct loam_heap_cache *cache, void *object)
 {
-	loami_store_relaxed((uint64_t *)canary_at(cache, object), canary_for(cache->heap, object));
+	if (LOAMI_HARDENS(CANARY))
+		loami_store_relaxed((uint64_t *)canary_at(cache, object), canary_for(cache->heap, object));
 }
 
 void loami_harden_alloc(const struct loam_heap_cache *cache, void *object)
 {
-	size_t n = (cache->nbytes - LOAMI_CANARY_NBYTES) / sizeof(uint64_t), i;
-
-	write_canary(cache, object);
-	if (cache->construct)
-		return;
 	/* The object is out of its magazine and counts as live from here on; nobody will get it. */
-	i = first_written(object, n);
-	if (LOAMI_UNLIKELY(i != n))
+	if (LOAMI_HARDENS(ZERO) && !cache->construct && LOAMI_UNLIKELY(!is_clear(object, words_of(cache))))
 		loami_misuse("loam: heap: 0x%lx (%s) was written to while it was free, at byte %zu",
-			     (unsigned long)(uintptr_t)object, cache->name, i * sizeof(uint64_t));
+			     (unsigned long)(uintptr_t)object, cache->name, first_written(cache, object));
+	write_canary(cache, object);
 }
 
-/* The byte from @code to CACHED, as one step. RISC-V swaps words only. */
+/* The byte from @code to CACHED, as one step. */
 static bool swap_state(uint8_t *state, uint8_t code)
 {
-	uint32_t *word = (uint32_t *)(void *)((uintptr_t)state & ~(uintptr_t)3);
-	unsigned int shift = (unsigned int)((uintptr_t)state & 3) * 8;
-	uint32_t seen = loami_load_relaxed(word);
-
-	while ((seen >> shift & 0xff) == code)
-		if (loami_cas(word, &seen, (seen & ~(UINT32_C(0xff) << shift)) | (uint32_t)LOAMI_CACHED << shift))
-			return true;
-	return false;
+	if (LOAMI_HARDENS(EXCHANGE))
+		return loami_swap_byte(state, code, LOAMI_CACHED);
+	loami_store_relaxed(state, LOAMI_CACHED);
+	return true;
 }
 
 bool loami_harden_free(const struct loam_heap_cache *cache, void *object, uint8_t *state)
 {
-	uint64_t expected = canary_for(cache->heap, object);
-	uint64_t found = loami_load_acquire((const uint64_t *)canary_at(cache, object));
+	uint64_t found;
 
-	if (found != expected) {
+	if (LOAMI_UNLIKELY(!canary_is_whole(cache, object, &found))) {
 		/* Another free that came between has cleared it? Then its state has gone before. */
 		if (loami_load_relaxed(state) != cache->code)
 			return false;
@@ -201,8 +274,8 @@ bool loami_harden_free(const struct loam_heap_cache *cache, void *object, uint8_
 	}
 	if (!swap_state(state, cache->code))
 		return false;
-	if (!cache->construct)
-		memset(object, 0, cache->nbytes);
+	if (LOAMI_HARDENS(ZERO) && !cache->construct)
+		clear(object, words_of(cache));
 	return true;
 }
 
@@ -212,14 +285,13 @@ bool loami_harden_free(const struct loam_heap_cache *cache, void *object, uint8_
 static bool pop_busy(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigned int code, void **object)
 {
 	const struct loam_heap_cache *cache = &heap->sizes[code - LOAMI_LIVE];
-	size_t n = (cache->nbytes - LOAMI_CANARY_NBYTES) / sizeof(uint64_t);
 	struct loami_entry *top = cpu->top[code];
 
 	if (LOAMI_UNLIKELY(loami_load_relaxed(top[-1].state) >= LOAMI_FRESH))
 		return false;
 	*object = top[-1].object;
 	loami_object_owned(heap, code, *object);
-	if (LOAMI_UNLIKELY(first_written(*object, n) != n)) {
+	if (LOAMI_HARDENS(ZERO) && LOAMI_UNLIKELY(!is_clear(*object, words_of(cache)))) {
 		loami_object_free(heap, code, *object);
 		return false;
 	}
@@ -259,12 +331,12 @@ static bool is_full(const struct loami_heap_cpu *cpu, unsigned int code)
 /* Whole canary, and the state swapped; else nothing has changed, and the slow way round says what is wrong. */
 static bool claim(const struct loam_heap_cache *cache, void *object, uint8_t *state)
 {
-	if (LOAMI_UNLIKELY(loami_load_acquire((const uint64_t *)canary_at(cache, object)) !=
-			   canary_for(cache->heap, object)))
+	uint64_t found;
+
+	if (LOAMI_UNLIKELY(!canary_is_whole(cache, object, &found)) || LOAMI_UNLIKELY(!swap_state(state, cache->code)))
 		return false;
-	if (LOAMI_UNLIKELY(!swap_state(state, cache->code)))
-		return false;
-	memset(object, 0, cache->nbytes);
+	if (LOAMI_HARDENS(ZERO))
+		clear(object, words_of(cache));
 	return true;
 }
 

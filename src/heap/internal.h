@@ -96,7 +96,21 @@ struct loami_held {
 	struct loami_entry entry;
 	uint64_t code;
 };
-#define LOAMI_CANARY_NBYTES 8
+
+/* What the hardened profile consists of: harden.c. It has all of them; only the copies that one bench makes to price each by itself (bench/heap_prices.c) have fewer. */
+enum {
+	LOAMI_HARDEN_EXCHANGE = 1,
+	LOAMI_HARDEN_CANARY = 2,
+	LOAMI_HARDEN_ZERO = 4,
+	LOAMI_HARDEN_QUARANTINE = 8,
+	LOAMI_HARDEN_ORDER = 16,
+};
+#ifndef LOAMI_HARDEN_PARTS
+#define LOAMI_HARDEN_PARTS 31
+#endif
+#define LOAMI_HARDENS(part) ((LOAMI_HARDEN_PARTS & LOAMI_HARDEN_##part) != 0)
+
+#define LOAMI_CANARY_NBYTES (LOAMI_HARDENS(CANARY) ? 8 : 0)
 
 /* Only its CPU touches it, with @busy set; at rest anybody may read. A top that points at @wall is both empty and full. */
 struct loami_heap_cpu {

@@ -420,7 +420,7 @@ static enum outcome refill(struct loami_heap_cpu *cpu, struct loam_heap_cache *c
 			return NOTHING;
 		if (!loaded)
 			return GOT;
-		if (cache->heap->hardened)
+		if (cache->heap->hardened && LOAMI_HARDENS(ORDER))
 			loami_harden_shuffle(cpu, loaded->entry, got);
 		else
 			reverse(loaded->entry, got);

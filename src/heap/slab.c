@@ -74,7 +74,7 @@ enum loam_status loami_slab_create(struct loam_heap_cache *cache)
 		}
 		slab.records = (uintptr_t)records;
 	}
-	if (heap->hardened && !cache->construct)
+	if (heap->hardened && LOAMI_HARDENS(ZERO) && !cache->construct)
 		memset(base, 0, nframes * LOAM_PAGE_SIZE);
 	if (cache->construct)
 		for (unsigned int i = 0; i < slab.nslots; i++)

@@ -51,6 +51,45 @@ TEST(H6_hardened_a_write_after_free_is_named_when_the_place_is_used_again)
 	rig_destroy(rig.rig);
 }
 
+/* Allocate and free until the place of a freed object comes up again; what is said then. */
+static const char *until_named(struct heap_rig *rig, size_t nbytes)
+{
+	const char *volatile text = NULL;
+
+	for (unsigned int i = 0; i < 20000 && !text; i++)
+		TAP_PANICS(loam_heap_free(rig->heap, loam_heap_alloc(rig->heap, nbytes)), text);
+	return text;
+}
+
+TEST(H6_hardened_a_write_after_free_is_named_wherever_it_was)
+{
+	HEAP_RIG_TOUCHES_FREED();
+	for (size_t nbytes = 1, usable; nbytes <= LOAM_HEAP_SMALL_MAX - 8; nbytes = usable + 1) {
+		struct heap_rig rig = make(1);
+		void *object = loam_heap_alloc(rig.heap, nbytes);
+		size_t words;
+
+		usable = loam_heap_usable_size(rig.heap, object);
+		/* Where the canary was too. */
+		words = usable / 8 + 1;
+		loam_heap_free(rig.heap, object);
+		for (size_t i = 0; i < words;
+		     i += words <= 64 || i < 20 || i + 20 >= words ? 1 : (words - 20 - i) / 20 + 1) {
+			uint64_t *at = loam_heap_alloc(rig.heap, usable);
+			char expected[128];
+
+			CHECK(at != NULL);
+			loam_heap_free(rig.heap, at);
+			at[i] = UINT64_C(1) << i % 64;
+			(void)loami_format(expected, sizeof(expected),
+					   "loam: heap: 0x%lx (size-%zu) was written to while it was free, at byte %zu",
+					   HEX(at), words * 8, i * 8);
+			CHECK_STR(until_named(&rig, usable), expected);
+		}
+		rig_destroy(rig.rig);
+	}
+}
+
 TEST(H6_hardened_freed_memory_is_cleared_and_waits)
 {
 	HEAP_RIG_TOUCHES_FREED();
