@@ -161,6 +161,8 @@ struct loam_frames {
 	uint32_t outline;                      /* (a) guards (h): one change of the outline at a time */
 	uint32_t shrinking;                    /* (a) guards shrinkers */
 	uint64_t shrinks;                      /* (a) who holds it: a task or a CPU; 0 nobody */
+	uint32_t passes;                       /* (a) of shrinkers, that are over */
+	uint64_t shrunk;                       /* (a) frames that they freed */
 	struct loam_shrinker *shrinkers;
 	uint64_t shrunk_in_vain; /* (a) 1 + moves when shrinkers last found nothing */
 };

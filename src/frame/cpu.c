@@ -104,5 +104,5 @@ bool loami_frame_look_again(struct loam_frames *frames, uint64_t npages, const s
 		loam_port_relax(patience->busy++);
 		return true;
 	}
-	return ++patience->shrinks <= SHRINK_TRIES && loami_frame_shrink(frames, npages, want);
+	return ++patience->shrinks <= SHRINK_TRIES && loami_frame_shrink(frames, npages, want, patience);
 }

@@ -205,6 +205,7 @@ struct loami_frame_patience {
 	unsigned int busy;    /* a CPU was busy */
 	unsigned int narrow;  /* for more than a frame, or in some zones only */
 	unsigned int shrinks;
+	unsigned int passes; /* of others' shrinkers, waited for, that freed nothing */
 };
 
 /* ---- policy.c --------------------------------------------------------------------------------------------------------------------------------- */
@@ -215,8 +216,9 @@ uint64_t loami_zone_free(const struct loam_frames *frames, unsigned int zone);
 /* May @n frames of the zone go to such an allocation? */
 bool loami_zone_allows(const struct loam_frames *frames, unsigned int zone, const struct loami_frame_want *want,
 		       uint64_t n);
-/* Run shrinkers: for an allocation that would fail; true when something was freed. Before one, when memory is low. */
-bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want);
+/* Run shrinkers: for an allocation that would fail; true when it is worth looking again. Before one, when memory is low. */
+bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want,
+			struct loami_frame_patience *patience);
 void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_want *want);
 
 /* ---- slots ------------------------------------------------------------------------------------------------------------------------------- */

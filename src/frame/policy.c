@@ -8,6 +8,9 @@
  * 4 Locks: shrinking, an exchanged flag: one pass at a time, and none while the list changes. Who adds or removes a shrinker waits for it; so does, WAIT_ROUNDS
  *   at most, an allocation that would otherwise fail: what it needs is being freed. Whoever holds the flag is told by task, or by CPU where the kernel names no
  *   tasks, so that a shrinker's own allocation is refused at once.
+ * 5 Bounds: an allocation waits for the end of a pass, not for the flag to be free: where many CPUs want memory the next pass begins at once, and who looks now and then never meets
+ *   a free one. PASSES that freed nothing are enough: the first may have begun before the allocation did, the second did not. One that freed something may have had enough for whoever ran it,
+ *   and have more to give.
  */
 #include "internal.h"
 
@@ -70,7 +73,7 @@ enum loam_status loam_frame_set_watermarks(struct loam_frames *frames, unsigned 
 
 /* ---- shrinkers -------------------------------------------------------------------------------------------------------------------------------- */
 
-enum { WAIT_ROUNDS = 1 << 16 };
+enum { WAIT_ROUNDS = 1 << 16, PASSES = 2 };
 
 /* The running task, or where the kernel names none, this CPU: never 0. */
 static uint64_t who_runs(void)
@@ -115,6 +118,8 @@ static uint64_t run_shrinkers(struct loam_frames *frames, uint64_t npages)
 
 	for (struct loam_shrinker *shrinker = frames->shrinkers; shrinker && freed < npages; shrinker = shrinker->next)
 		freed += shrinker->shrink(shrinker, (size_t)(npages - freed));
+	(void)loami_fetch_add(&frames->shrunk, freed);
+	(void)loami_fetch_add(&frames->passes, 1);
 	end_shrinking(frames);
 	return freed;
 }
@@ -125,17 +130,26 @@ static bool may_shrink(const struct loam_frames *frames, const struct loami_fram
 	       loam_port_context() == LOAM_CONTEXT_TASK;
 }
 
-bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want)
+bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struct loami_frame_want *want,
+			struct loami_frame_patience *patience)
 {
-	uint64_t moves = loami_load_relaxed(&frames->moves);
+	uint64_t moves = loami_load_relaxed(&frames->moves), shrunk = loami_load_acquire(&frames->shrunk);
+	uint32_t passes = loami_load_acquire(&frames->passes);
 
 	if (!may_shrink(frames, want))
 		return false;
 	if (begin_shrinking(frames))
 		return run_shrinkers(frames, npages) != 0;
+	if (patience->passes == PASSES)
+		return false;
 	for (unsigned int round = 0; round < WAIT_ROUNDS && !shrinks_here(frames); round++) {
 		loam_port_relax(round);
-		/* Something came back, or the pass is over, and what it freed may be parked. */
+		/* The pass is over, and what it freed may be parked. */
+		if (loami_load_acquire(&frames->passes) != passes) {
+			patience->passes = loami_load_relaxed(&frames->shrunk) == shrunk ? patience->passes + 1 : 0;
+			return true;
+		}
+		/* Or something came back. */
 		if (loami_load_relaxed(&frames->moves) != moves || loami_load_acquire(&frames->shrinking) == 0)
 			return true;
 	}

@@ -4,6 +4,8 @@
 
 #include <loam/frame.h>
 
+#include <frame/internal.h>
+
 static const struct loam_frame_opts raw = {.uninitialized = true};
 static loam_pfn held[8192];
 
@@ -142,6 +144,55 @@ TEST(F15_shrinkers_run_when_low_and_before_a_failure)
 	CHECK_OK(loam_frame_remove_shrinker(rig->frames, &hoard.shrinker));
 	CHECK_STATUS(loam_frame_remove_shrinker(rig->frames, &hoard.shrinker), LOAM_ERR_NOT_FOUND);
 	CHECK_EQ(free_frames(rig) + hoard.n, all);
+	rig_destroy(rig);
+}
+
+/* Passes end and begin, and the flag is never free when somebody looks. */
+struct busy_passes {
+	uint64_t freed; /* by each pass */
+	bool answers[3];
+	bool over; /* atomic */
+};
+
+static bool pass_after_pass(struct rig *rig, unsigned int cpu, void *context)
+{
+	struct loami_frame_want want = {.reclaim = true};
+	struct loami_frame_patience patience = {0};
+	struct busy_passes *busy = context;
+
+	if (cpu == 1) {
+		for (unsigned int round = 0; !__atomic_load_n(&busy->over, __ATOMIC_ACQUIRE); round++) {
+			__atomic_add_fetch(&rig->frames->shrunk, busy->freed, __ATOMIC_ACQ_REL);
+			__atomic_add_fetch(&rig->frames->passes, 1, __ATOMIC_ACQ_REL);
+			loam_port_relax(round);
+		}
+		return true;
+	}
+	for (unsigned int i = 0; i < 3; i++)
+		busy->answers[i] = loami_frame_shrink(rig->frames, 1, &want, &patience);
+	__atomic_store_n(&busy->over, true, __ATOMIC_RELEASE);
+	return true;
+}
+
+TEST(F15_who_waits_for_shrinkers_waits_for_two_passes_that_free_nothing)
+{
+	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024, .ncpus = 2});
+	struct hoard hoard = {.shrinker = {.shrink = give_up, .name = "hoard"}, .rig = rig};
+	struct busy_passes idle = {0}, busy = {.freed = 1};
+
+	CHECK_OK(loam_frame_add_shrinker(rig->frames, &hoard.shrinker));
+	rig->frames->shrinking = 1; /* somebody's */
+	CHECK(rig_run(rig, pass_after_pass, &idle));
+	CHECK(rig_run(rig, pass_after_pass, &busy));
+	rig->frames->shrinking = 0;
+	CHECK(idle.answers[0]); /* after each it is worth looking again */
+	CHECK(idle.answers[1]);
+	CHECK(!idle.answers[2]);
+	CHECK(busy.answers[0]);
+	CHECK(busy.answers[1]);
+	CHECK(busy.answers[2]); /* who frees may have more */
+	CHECK_EQ(hoard.calls, 0);
+	CHECK_OK(loam_frame_remove_shrinker(rig->frames, &hoard.shrinker));
 	rig_destroy(rig);
 }
 
