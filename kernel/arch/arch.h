@@ -40,7 +40,8 @@ struct arch_frame; /* the registers a trap saved; its layout is the architecture
  *   void arch_pte_sync(void)                loam_port_pte_sync()
  * and the constants
  *   ARCH_NAME
- *   ARCH_FRAME_NEXT, ARCH_FRAME_RETURN      where a frame pointer finds the next one, and the return address: offsets in bytes */
+ *   ARCH_FRAME_NEXT, ARCH_FRAME_RETURN      where a frame pointer finds the next one, and the return address: offsets in bytes
+ *   ARCH_FRAME_TRAP                         where the frame pointer that vectors.S makes for a trap finds the trap's registers */
 #include <inline.h>
 #include <layout.h>
 
@@ -150,6 +151,17 @@ void arch_frame_print(const struct arch_frame *frame);
 uintptr_t arch_frame_pc(const struct arch_frame *frame);
 uintptr_t arch_frame_fp(const struct arch_frame *frame);
 bool arch_frame_irq_enabled(const struct arch_frame *frame);
+
+/**
+ * arch_frame_return() - the return address of a function that a trap met where it has no frame.
+ * @function: where the function begins that the program counter is in; 0: in none, after a jump to nowhere.
+ * @fp: arch_frame_fp(); out: the frame pointer the chain goes on with, where that is another.
+ *
+ * Return: an address, right where it is code and not what the chain begins with; 0: the function has a frame, all is in the chain.
+ */
+uintptr_t arch_frame_return(const struct arch_frame *frame, uintptr_t function, uintptr_t *fp);
+/* vectors.S: where the common handler returns to. A frame with this return address is followed by the one that was made for a trap. */
+extern const char arch_trap_return[];
 
 /** arch_frame_pointer() - of the caller. */
 #define arch_frame_pointer() ((uintptr_t)__builtin_frame_address(0))

@@ -63,12 +63,13 @@ bool kernel_is_panicking(void);
 /* Whoever tests the kernel looks on: tests/kernel sets these. */
 struct kernel_hooks {
 	bool (*on_log)(const char *text, size_t nbytes);             /* true when it has taken the text */
+	void (*on_fault)(const struct arch_frame *frame);            /* whether or not somebody expects it */
 	void (*on_panic)(enum loam_fatal kind, const char *message); /* in task context of CPU 0; may leave by a jump */
 };
 extern struct kernel_hooks kernel_hooks;
 
-/** kernel_test() - run the tests linked in, print TAP. Return: how many failed. Weak: a kernel without tests has none. */
-unsigned int kernel_test(void) __attribute__((weak));
+/** kernel_test() - run the tests linked in whose names contain @filter, all where it is empty; print TAP. Return: how many failed. Weak: a kernel without tests has none. */
+unsigned int kernel_test(const char *filter) __attribute__((weak));
 
 /* ---- memory.c --------------------------------------------------------------------------------------------------------------- */
 

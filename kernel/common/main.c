@@ -51,6 +51,17 @@ static unsigned int torture(const char *line)
 	return torture_run(&options);
 }
 
+/* `test`, or `test=PART`. */
+static unsigned int test(const char *line)
+{
+	const char *part = words_find(line, "test=", 0);
+	char filter[64] = "";
+
+	for (size_t i = 0; part != NULL && i + 1 < sizeof(filter) && part[i] != '\0' && part[i] != ' '; i++)
+		filter[i] = part[i];
+	return kernel_test != NULL ? kernel_test(filter) : 1;
+}
+
 /* The rest of life, on a stack from Loam. @arg: the command line. */
 static void live(void *arg)
 {
@@ -62,8 +73,8 @@ static void live(void *arg)
 	machine_ticks(0, NULL);
 	kprintf("   %u of %u CPU%s up\n", online, cpu_count, cpu_count == 1 ? "" : "s");
 	failures += online != cpu_count;
-	if (words_find(line, "test", 0) != NULL) {
-		failures += kernel_test != NULL ? kernel_test() : 1;
+	if (words_find(line, "test", 0) != NULL || words_find(line, "test=", 0) != NULL) {
+		failures += test(line);
 	} else if (words_find(line, "crash=", 0) != NULL) {
 		shell_crash(words_find(line, "crash=", 0));
 		failures++;

@@ -3,6 +3,7 @@
  * A panic or fault is first offered to whoever expects one on this CPU (machine_try, a running test). Otherwise: one line that says what
  * happened, the registers, what Loam knows of the address, a backtrace with names; then all CPUs stop and the machine ends as failed.
  */
+#include "backtrace.h"
 #include "console.h"
 #include "cpu.h"
 #include "kernel.h"
@@ -16,8 +17,6 @@ struct catcher {
 	char *text;
 	size_t nbytes;
 };
-
-#define BACKTRACE_MAX 32
 
 struct kernel_hooks kernel_hooks;
 static uint32_t panicking; /* 1 + the CPU that reports */
@@ -89,45 +88,17 @@ static const char *context_name(void)
 	}
 }
 
-/* Return addresses from @fp outwards. A chain may cross stacks, and may lead nowhere, but not beyond @max. */
-static size_t walk_frames(uintptr_t fp, uintptr_t *pcs, size_t max)
-{
-	size_t count = 0;
-
-	while (count < max && fp != 0 && fp % sizeof(uintptr_t) == 0) {
-		uintptr_t next, pc;
-
-		if (!arch_peek(fp + ARCH_FRAME_NEXT, &next) || !arch_peek(fp + ARCH_FRAME_RETURN, &pc) || pc == 0)
-			break;
-		pcs[count++] = pc;
-		fp = next;
-	}
-	return count;
-}
-
-static void print_callers(unsigned int number, uintptr_t fp)
-{
-	uintptr_t pcs[BACKTRACE_MAX];
-	size_t count = walk_frames(fp, pcs, BACKTRACE_MAX);
-	unsigned int repeated = 0;
-
-	/* A return address may lie past its function's end, where that ends in a call; the call itself does not. */
-	for (size_t i = 0; i < count; i++, number++) {
-		repeated = i > 0 && pcs[i] == pcs[i - 1] ? repeated + 1 : 0;
-		if (repeated < 2)
-			symbol_print_place(number, pcs[i] - 1);
-		else if (i + 1 == count || pcs[i + 1] != pcs[i])
-			kprintf("      ... and %u times more\n", repeated - 1);
-	}
-}
-
 /* @frame: of the trap that is reported, or NULL where somebody called for the report. */
 static void print_backtrace(const struct arch_frame *frame)
 {
-	kprintf("backtrace\n");
+	struct backtrace trace;
+
 	if (frame != NULL)
-		symbol_print_place(0, arch_frame_pc(frame));
-	print_callers(frame != NULL, frame != NULL ? arch_frame_fp(frame) : arch_frame_pointer());
+		backtrace_of_trap(&trace, frame);
+	else
+		backtrace_from(&trace, arch_frame_pointer());
+	kprintf("backtrace\n");
+	backtrace_print(&trace);
 }
 
 static void headline(const char *kind, const char *text)
@@ -152,11 +123,14 @@ void kernel_panic(const char *format, ...)
 
 void kernel_silent(unsigned int cpu, const char *text)
 {
+	struct backtrace trace;
+
 	begin_report();
 	headline("PANIC", text);
 	if (__atomic_load_n(&cpus[cpu].stopped, __ATOMIC_ACQUIRE)) {
 		kprintf("backtrace of CPU %u\n", cpu);
-		print_callers(0, cpus[cpu].stopped_at);
+		backtrace_from(&trace, cpus[cpu].stopped_at);
+		backtrace_print(&trace);
 	} else {
 		kprintf("CPU %u does not stop either: it has interrupts masked\n", cpu);
 	}
@@ -187,6 +161,8 @@ void kernel_fault(const struct arch_frame *frame, const struct arch_fault *fault
 	} else {
 		(void)kformat(text, sizeof(text), "%s", fault->name);
 	}
+	if (kernel_hooks.on_fault != NULL)
+		kernel_hooks.on_fault(frame);
 	offer(text);
 	begin_report();
 	headline("FAULT", text);

@@ -19,11 +19,16 @@ extern const struct symbol kernel_symbols[] __attribute__((weak));
 extern const char kernel_symbol_names[] __attribute__((weak));
 extern const char kernel_text_start[], kernel_text_end[];
 
+bool symbol_is_code(uintptr_t address)
+{
+	return address >= (uintptr_t)kernel_text_start && address < (uintptr_t)kernel_text_end;
+}
+
 const char *symbol_find(uintptr_t address, uintptr_t *offset)
 {
 	uintptr_t start = (uintptr_t)kernel_text_start;
 
-	if (&kernel_symbol_count == NULL || address < start || address >= (uintptr_t)kernel_text_end)
+	if (&kernel_symbol_count == NULL || !symbol_is_code(address))
 		return NULL;
 	/* The last symbol at or below the address. */
 	uint32_t low = 0, high = kernel_symbol_count;
@@ -39,6 +44,13 @@ const char *symbol_find(uintptr_t address, uintptr_t *offset)
 		return NULL;
 	*offset = address - start - kernel_symbols[low - 1].address;
 	return kernel_symbol_names + kernel_symbols[low - 1].name;
+}
+
+uintptr_t symbol_start(uintptr_t address)
+{
+	uintptr_t offset;
+
+	return symbol_find(address, &offset) != NULL ? address - offset : 0;
 }
 
 void symbol_print_place(unsigned int number, uintptr_t pc)

@@ -1,4 +1,4 @@
-/* tests/kernel/run.c: the command line `test`: every test linked into the kernel, as TAP on its console. */
+/* tests/kernel/run.c: the command line `test`: every test linked into the kernel, as TAP on its console; `test=PART`: those with PART in their name. */
 #include "../tap.h"
 
 #include <base/lock.h>
@@ -11,8 +11,8 @@ static void on_panic(enum loam_fatal kind, const char *message)
 	tap_on_panic(kind, message);
 }
 
-unsigned int kernel_test(void)
+unsigned int kernel_test(const char *filter)
 {
 	kernel_hooks = (struct kernel_hooks){.on_log = tap_on_log, .on_panic = on_panic};
-	return tap_run(NULL);
+	return tap_run(filter);
 }

@@ -14,6 +14,8 @@
 /* A frame pointer points to the next one, beside the return address. */
 #define ARCH_FRAME_NEXT 0
 #define ARCH_FRAME_RETURN 8
+/* Made by vectors.S for a trap, it is followed by the trap\'s registers. */
+#define ARCH_FRAME_TRAP 16
 
 struct cpu;
 

@@ -113,6 +113,15 @@ uintptr_t arch_frame_fp(const struct arch_frame *frame)
 	return frame->x[29];
 }
 
+/* LR. In a function that has called another it is where that one came back to: in the function itself. */
+uintptr_t arch_frame_return(const struct arch_frame *frame, uintptr_t function, uintptr_t *fp)
+{
+	uintptr_t link = frame->x[30];
+
+	(void)fp;
+	return function != frame->elr && symbol_start(link - 1) == function ? 0 : link;
+}
+
 bool arch_frame_irq_enabled(const struct arch_frame *frame)
 {
 	return (frame->spsr & ARCH_DAIF_I) == 0;

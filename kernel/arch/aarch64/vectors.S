@@ -30,10 +30,10 @@ trap:
 	at s1e1w, x0
 	isb
 	mrs x0, par_el1
-	tbnz x0, #0, overflow
+	tbnz x0, #0, .Loverflow
 	mov x0, sp
 	sub sp, sp, #FRAME
-save:
+.Lsave:
 	stp x2, x3, [sp, #16]
 	stp x4, x5, [sp, #32]
 	stp x6, x7, [sp, #48]
@@ -64,6 +64,8 @@ save:
 	stp x29, x2, [sp, #-16]!
 	mov x29, sp
 	bl arm_trap
+	.globl arch_trap_return
+arch_trap_return:
 	add sp, sp, #16
 
 	ldp x2, x3, [sp, #256]
@@ -90,7 +92,7 @@ save:
 	eret
 
 	/* The stack pointers change places in x0: the sum less the one is the other. */
-overflow:
+.Loverflow:
 	orr x1, x1, #0x100
 	mrs x0, tpidr_el1
 	ldr x0, [x0, #ARM_CPU_TRAP_STACK]
@@ -98,6 +100,6 @@ overflow:
 	add sp, sp, x0
 	sub x0, sp, x0
 	sub sp, sp, x0
-	b save
+	b .Lsave
 
 	.section .note.GNU-stack, "", %progbits

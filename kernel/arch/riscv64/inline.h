@@ -14,6 +14,8 @@
 /* A frame pointer points past the return address, which stands above the next frame pointer. */
 #define ARCH_FRAME_NEXT ((uintptr_t)-16)
 #define ARCH_FRAME_RETURN ((uintptr_t)-8)
+/* Made by vectors.S for a trap, it is followed by the trap\'s registers. */
+#define ARCH_FRAME_TRAP 0
 
 struct cpu;
 

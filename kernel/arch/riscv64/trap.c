@@ -132,6 +132,19 @@ uintptr_t arch_frame_fp(const struct arch_frame *frame)
 	return frame->x[7];
 }
 
+/* RA. In a function that has called another it is where that one came back to: in the function itself. A leaf's frame holds the frame pointer
+ * alone, where others have the return address. */
+uintptr_t arch_frame_return(const struct arch_frame *frame, uintptr_t function, uintptr_t *fp)
+{
+	uintptr_t ra = frame->x[0], word;
+
+	if (function != 0 && *fp != 0 && arch_peek(*fp + ARCH_FRAME_RETURN, &word) && !symbol_is_code(word)) {
+		*fp = word;
+		return ra;
+	}
+	return function != frame->epc && symbol_start(ra - 1) == function ? 0 : ra;
+}
+
 bool arch_frame_irq_enabled(const struct arch_frame *frame)
 {
 	return (frame->status & STATUS_SPIE) != 0;

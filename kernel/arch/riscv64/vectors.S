@@ -48,7 +48,7 @@
 riscv_vectors:
 	csrw sscratch, t0
 	lw t0, RISCV_CPU_ENTERING(tp)
-	bnez t0, overflow
+	bnez t0, .Loverflow
 	sd t1, RISCV_CPU_T1(tp)
 	csrr t1, sscratch
 	sd t1, RISCV_CPU_T0(tp)
@@ -67,7 +67,7 @@ riscv_vectors:
 	mv t1, sp
 	addi sp, sp, -FRAME
 	sd zero, OVERFLOW(sp)
-save:
+.Lsave:
 	sw zero, RISCV_CPU_ENTERING(tp)
 	sd ra, 8(sp)
 	sd t1, 16(sp)			/* sp */
@@ -91,6 +91,8 @@ save:
 	sd t0, 8(sp)
 	addi s0, sp, 16
 	call riscv_trap
+	.globl arch_trap_return
+arch_trap_return:
 	addi sp, sp, 16
 
 	ld t0, STATUS(sp)
@@ -104,11 +106,11 @@ save:
 	ld sp, 16(sp)
 	sret
 
-overflow:
+.Loverflow:
 	mv t1, sp
 	ld sp, RISCV_CPU_TRAP_STACK(tp)
 	addi sp, sp, -FRAME
 	sd t0, OVERFLOW(sp)		/* 1 */
-	j save
+	j .Lsave
 
 	.section .note.GNU-stack, "", %progbits

@@ -129,6 +129,81 @@ uintptr_t arch_frame_fp(const struct arch_frame *frame)
 	return frame->rbp;
 }
 
+#define INSTRUCTION_RET 0xc3
+#define INSTRUCTION_CALL 0xe8       /* and the way there, 32 bits */
+#define INSTRUCTION_BY_POINTER 0xff /* and a byte that says what is done and where the pointer is */
+#define DOES_CALL(mode) (((mode)&0x38) == 0x10)
+
+/* Is there a `movq %rsp, %rbp`, which ends the making of a frame, in [start, end)? */
+static bool makes_frame(uintptr_t start, uintptr_t end)
+{
+	for (const uint8_t *at = (const uint8_t *)start; (uintptr_t)at + 3 <= end; at++)
+		if (at[0] == 0x48 && at[1] == 0x89 && at[2] == 0xe5)
+			return true;
+	return false;
+}
+
+/* Does the instruction before @place call @function by name? */
+static bool follows_call(uintptr_t place, uintptr_t function)
+{
+	int32_t way;
+
+	if (!symbol_is_code(place) || !symbol_is_code(place - 5) || *(const uint8_t *)(place - 5) != INSTRUCTION_CALL)
+		return false;
+	memcpy(&way, (const void *)(place - 4), sizeof(way));
+	return place + (uintptr_t)(intptr_t)way == function;
+}
+
+/* Does the instruction before @place call through a pointer: in a register, or in memory at an offset of none, one or four bytes? */
+static bool follows_call_by_pointer(uintptr_t place)
+{
+	for (size_t nbytes = 2; nbytes <= 7; nbytes++) {
+		const uint8_t *at = (const uint8_t *)(place - nbytes);
+
+		if (!symbol_is_code(place) || !symbol_is_code((uintptr_t)at))
+			return false;
+		if (at[0] != INSTRUCTION_BY_POINTER || !DOES_CALL(at[1]))
+			continue;
+		unsigned int where = at[1] >> 6, base = at[1] & 7;
+		unsigned int more = where != 3 && base == 4;
+		unsigned int offset = where == 1 ? 1 : where == 2 || (where == 0 && base == 5) ? 4 : 0;
+		if (nbytes == 2 + more + offset)
+			return true;
+	}
+	return false;
+}
+
+/* Behind the making of a frame in @function: is none there, and @word a return address? At a RET; and in a part that needs none, which only
+ * shows in how @function was called: from @word, or from where the chain begins. */
+static bool is_frameless(const struct arch_frame *frame, uintptr_t function, uintptr_t word)
+{
+	uintptr_t chained = 0;
+
+	if (*(const uint8_t *)frame->rip == INSTRUCTION_RET || follows_call(word, function))
+		return true;
+	return !(arch_peek(frame->rbp + ARCH_FRAME_RETURN, &chained) && follows_call(chained, function)) &&
+	       symbol_start(word) != function && follows_call_by_pointer(word);
+}
+
+/* The word RSP points to, or the next one where RBP has just been pushed. */
+uintptr_t arch_frame_return(const struct arch_frame *frame, uintptr_t function, uintptr_t *fp)
+{
+	uintptr_t word;
+
+	(void)fp;
+
+	if (!arch_peek(frame->rsp, &word))
+		return 0;
+	if (function == 0)
+		return word;
+	if (!makes_frame(function, frame->rip)) {
+		if (word == frame->rbp && !arch_peek(frame->rsp + sizeof(word), &word))
+			return 0;
+		return word;
+	}
+	return is_frameless(frame, function, word) ? word : 0;
+}
+
 bool arch_frame_irq_enabled(const struct arch_frame *frame)
 {
 	return (frame->rflags & ARCH_RFLAGS_IF) != 0;

@@ -45,6 +45,8 @@ trap:
 	movq %rdi, %rbx
 	andq $-16, %rsp
 	call x86_trap
+	.globl arch_trap_return
+arch_trap_return:
 	movq %rbx, %rsp
 	popq %r15
 	popq %r14
