@@ -83,7 +83,7 @@ void arch_firmware_read(struct arch_firmware *firmware);
 LOAM_NODISCARD enum loam_status arch_firmware_map(struct loam_region *raw, size_t capacity, size_t *count);
 
 /**
- * arch_firmware_reserve() - tell @reserve of all memory in use beyond the kernel's image: start pages, initrd, tables.
+ * arch_firmware_reserve() - tell @reserve of all memory in use beyond the kernel's image: initrd, tables.
  * @kept: nobody writes it; it holds what the loader left there (initrd, device tree) until the kernel has read it.
  */
 typedef void (*arch_reserve_fn)(loam_paddr base, uint64_t nbytes, const char *what, bool kept);
@@ -172,7 +172,7 @@ bool arch_peek(uintptr_t address, uintptr_t *value);
 /* ---- address spaces ------------------------------------------------------------------------------------------------------- */
 
 /* layout.h says where things lie: ARCH_DIRECT_MAP and ARCH_DIRECT_MAP_NBYTES, ARCH_ARENA, ARCH_DEVICE_MAP (constant or not), ARCH_IMAGE_BASE (constant),
- * and how much physical memory the boot tables map at ARCH_DIRECT_MAP: ARCH_BOOT_MAP_NBYTES. kernel.ld says what the image is made of: kernel_{text,rodata,data}_{start,end}, kernel_image_{start,end}. */
+ * and how much physical memory the boot tables map at ARCH_DIRECT_MAP: ARCH_BOOT_MAP_NBYTES. ARCH_START_LIMIT: CPUs that are started need a page below it to begin in; 0: they need none. kernel.ld says what the image is made of: kernel_{text,rodata,data}_{start,end}, kernel_image_{start,end}. */
 
 /** arch_mmu_format() - how this CPU's page tables are written. */
 const struct loam_paging_format *arch_mmu_format(void);

@@ -43,5 +43,7 @@ _Static_assert(offsetof(struct cpu, index) == 8, "inline.h reads the number at o
 /* All CPUs, cpu_count of them, from loam_memmap_alloc(); before that, the first one alone. */
 extern struct cpu *cpus;
 extern unsigned int cpu_count;
+/* Where CPUs begin that are started, below ARCH_START_LIMIT; LOAM_PADDR_NONE: no such page is free, or none is needed. */
+extern loam_paddr cpu_start_page;
 
 #endif

@@ -97,6 +97,15 @@ static void read_map(const struct arch_firmware *firmware)
 	arch_firmware_reserve(reserve);
 }
 
+/* From what is left of the map below the limit; smp_start() says so where nothing is. */
+static void take_start_page(void)
+{
+	const struct loam_memmap_where low = {.limit = ARCH_START_LIMIT};
+
+	if (ARCH_START_LIMIT != 0 && loam_memmap_alloc(&map, LOAM_PAGE_SIZE, &low, &cpu_start_page) != LOAM_OK)
+		cpu_start_page = LOAM_PADDR_NONE;
+}
+
 /* ---- before there are frames ------------------------------------------------------------------------------------------------ */
 
 /* Until Loam's tables are in force only what the boot tables map can be written. */
@@ -322,6 +331,7 @@ char *memory_init(const struct arch_firmware *firmware)
 	object = (struct loam_heap_config){.frames = &frames, .vm = &vm, .ncpus = cpu_count, .track = true};
 
 	read_map(firmware);
+	take_start_page();
 	check_enough();
 	take_cpus(firmware);
 	size_t tlb_nbytes = loam_tlb_metadata_size(&flush);

@@ -5,11 +5,17 @@
 
 struct cpu *cpus;
 unsigned int cpu_count = 1;
+loam_paddr cpu_start_page = LOAM_PADDR_NONE;
 
 unsigned int smp_start(void)
 {
 	unsigned int online = 1;
 
+	if (ARCH_START_LIMIT != 0 && cpu_start_page == LOAM_PADDR_NONE && cpu_count > 1) {
+		kprintf("   No page below 0x%lx is free for other CPUs to begin in, so they stay off\n",
+			(unsigned long)ARCH_START_LIMIT);
+		return online;
+	}
 	for (unsigned int i = 1; i < cpu_count; i++) {
 		if (arch_smp_start(&cpus[i]))
 			online++;

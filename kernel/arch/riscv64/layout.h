@@ -42,6 +42,9 @@ extern struct riscv_layout riscv_layout;
 /* What entry.S maps at 0, at ARCH_DIRECT_MAP, ARCH_DEVICE_MAP and ARCH_IMAGE_BASE, until Loam's tables take over. */
 #define ARCH_BOOT_MAP_NBYTES ARCH_ADDRESS(0x100000000)
 
+/* A CPU starts wherever it is told to. */
+#define ARCH_START_LIMIT 0
+
 #define ARCH_BOOT_STACK_NBYTES 16384
 
 /* Modes in SATP. */

@@ -119,10 +119,9 @@ x86_boot_gdt:
 	.quad 0
 	.quad 0x00af9b000000ffff	/* 64-bit code */
 	.quad 0x00cf93000000ffff	/* data */
-	.globl x86_boot_gdt_end
-x86_boot_gdt_end:
+	.quad 0x00cf9b000000ffff	/* 32-bit code: start.S */
 x86_boot_gdt_pointer:
-	.word x86_boot_gdt_end - x86_boot_gdt - 1
+	.word 8 * X86_BOOT_SEGMENTS - 1
 	.long PHYSICAL(x86_boot_gdt)
 
 	.section .bss

@@ -299,7 +299,6 @@ enum loam_status arch_firmware_map(struct loam_region *raw, size_t capacity, siz
 void arch_firmware_reserve(arch_reserve_fn reserve)
 {
 	reserve(0, LOAM_PAGE_SIZE, "BIOS data", false);
-	reserve(X86_START_PAGE, LOAM_PAGE_SIZE, "start page of other CPUs", false);
 	if (start == NULL) {
 		uint32_t nbytes;
 		const uint8_t *module;

@@ -24,8 +24,11 @@
 /* What entry.S maps at 0, at ARCH_DIRECT_MAP, ARCH_DEVICE_MAP, and (its first GiB) at ARCH_IMAGE_BASE, until Loam's tables take over. */
 #define ARCH_BOOT_MAP_NBYTES ARCH_ADDRESS(0x100000000)
 
-/* Where start.S is copied to: a CPU wakes up in real mode at a page of the first MiB. */
-#define X86_START_PAGE ARCH_ADDRESS(0x8000)
+/* A CPU wakes up in real mode, at a page of the first MiB: cpu_start_page, below this. */
+#define ARCH_START_LIMIT ARCH_ADDRESS(0x100000)
+
+/* In entry.S's descriptor table, which start.S borrows. */
+#define X86_BOOT_SEGMENTS 4
 
 #define ARCH_BOOT_STACK_NBYTES 16384
 

@@ -24,7 +24,9 @@ bool arch_smp_start(struct cpu *cpu)
 {
 	static const bool never;
 
-	memcpy((void *)(ARCH_DIRECT_MAP + X86_START_PAGE), x86_start, (size_t)(x86_start_end - x86_start));
+	if (cpu_start_page == LOAM_PADDR_NONE)
+		return false;
+	memcpy((void *)(ARCH_DIRECT_MAP + cpu_start_page), x86_start, (size_t)(x86_start_end - x86_start));
 	x86_secondary_root = x86_read_cr3();
 	x86_secondary_stack = cpu->stack_top;
 	x86_secondary_cpu = cpu;
@@ -34,7 +36,7 @@ bool arch_smp_start(struct cpu *cpu)
 	wait_until(&never, 10000000);
 	/* The second is for CPUs that missed the first, which some did once. */
 	for (int i = 0; i < 2 && !__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE); i++) {
-		x86_apic_command(cpu->hardware_id, X86_APIC_START(X86_START_PAGE >> LOAM_PAGE_SHIFT));
+		x86_apic_command(cpu->hardware_id, X86_APIC_START(cpu_start_page >> LOAM_PAGE_SHIFT));
 		wait_until(&cpu->online, i == 0 ? 10000000 : ARCH_SMP_PATIENCE);
 	}
 	return __atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE);
