@@ -20,7 +20,7 @@ static bool capturing;
 static size_t captured;
 static char capture[49152];
 
-static bool contains(const char *text, const char *part)
+bool tap_contains(const char *text, const char *part)
 {
 	for (; *text != '\0'; text++) {
 		size_t i = 0;
@@ -49,11 +49,11 @@ unsigned int tap_run(const char *filter)
 	volatile unsigned int number = 0;
 
 	for (const struct tap_case *t = __start_loam_tests; t != __stop_loam_tests; t++)
-		total += filter == NULL || contains(t->name, filter);
+		total += filter == NULL || tap_contains(t->name, filter);
 	loami_print("1..%u\n", total);
 
 	for (const struct tap_case *volatile t = __start_loam_tests; t != __stop_loam_tests; t++) {
-		if (filter != NULL && !contains(t->name, filter))
+		if (filter != NULL && !tap_contains(t->name, filter))
 			continue;
 		number++;
 		test_skipped = false;

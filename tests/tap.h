@@ -91,10 +91,12 @@ extern tap_jump tap_panic_jump;
 extern volatile bool tap_panic_expected;
 extern char tap_panic_text[512];
 
+bool tap_contains(const char *text, const char *part);
+
 /* Called by the port's loam_port_panic() first of all: does not return when a test expects a panic or is running. */
 void tap_on_panic(enum loam_fatal kind, const char *message);
 
-/* Capture what goes to loam_port_log() from here on instead of showing it; end returns it NUL-terminated, up to 16 KiB. */
+/* Capture what goes to loam_port_log(), in a kernel to its console, from here on instead of showing it; end returns it NUL-terminated, up to 16 KiB. */
 void tap_log_capture(void);
 const char *tap_log_end(void);
 /* Called by the port's loam_port_log() first of all: true when the text was captured. */

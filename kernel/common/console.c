@@ -33,8 +33,11 @@ static void console_unlock(unsigned long state)
 
 void console_write(const char *text, size_t nbytes)
 {
-	unsigned long state = console_lock();
+	unsigned long state;
 
+	if (kernel_hooks.on_log != NULL && kernel_hooks.on_log(text, nbytes))
+		return;
+	state = console_lock();
 	arch_console_put(text, nbytes);
 	console_unlock(state);
 }

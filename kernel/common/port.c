@@ -7,8 +7,7 @@
 
 void loam_port_log(const char *text, size_t nbytes)
 {
-	if (kernel_hooks.on_log == NULL || !kernel_hooks.on_log(text, nbytes))
-		console_write(text, nbytes);
+	console_write(text, nbytes);
 }
 
 /* Where virtual CPUs outnumber real ones the one we wait for may not be running: pause longer the longer it lasts. */

@@ -33,24 +33,16 @@ static void look_there(void *arg)
 		__atomic_add_fetch(&look->denied, 1, __ATOMIC_RELAXED);
 }
 
-static bool contains(const char *text, const char *part)
-{
-	for (; *text != '\0'; text++)
-		if (strncmp(text, part, strlen(part)) == 0)
-			return true;
-	return false;
-}
-
 /* The report has what, where, where from and whose. */
 static void check_report(const char *text, const char *what, uintptr_t area)
 {
 	char address[24];
 
 	(void)kformat(address, sizeof(address), "0x%lx", (unsigned long)area);
-	CHECK(contains(text, what));
-	CHECK(contains(text, address));
-	CHECK(contains(text, "allocated at tests/kernel/mapping.c:"));
-	CHECK(contains(text, "by task 6 (pid 60, tid 61)"));
+	CHECK(tap_contains(text, what));
+	CHECK(tap_contains(text, address));
+	CHECK(tap_contains(text, "allocated at tests/kernel/mapping.c:"));
+	CHECK(tap_contains(text, "by task 6 (pid 60, tid 61)"));
 }
 
 static void *attributed_area(void)
@@ -269,14 +261,14 @@ TEST(the_direct_map_does_not_execute_and_the_image_is_not_written)
 	CHECK(pfn != LOAM_PFN_NONE);
 	write_it(loam_frame_virt(kernel_system.frames, pfn));
 	CHECK(!machine_try(run_it, loam_frame_virt(kernel_system.frames, pfn), text, sizeof(text)));
-	CHECK(contains(text, "execution of"));
+	CHECK(tap_contains(text, "execution of"));
 	loam_frame_free(kernel_system.frames, pfn, 0);
 
 	void (*code)(void *) = write_it;
 	void *image;
 	memcpy(&image, &code, sizeof(image));
 	CHECK(!machine_try(write_it, image, text, sizeof(text)));
-	CHECK(contains(text, "write to"));
+	CHECK(tap_contains(text, "write to"));
 }
 
 /* On each CPU: write, expecting either. */
@@ -318,7 +310,7 @@ TEST(a_write_through_a_freed_area_is_named)
 	CHECK(loam_vfree(kernel_system.vm, address));
 	CHECK(!machine_try(write_it, (char *)address + LOAM_PAGE_SIZE, text, sizeof(text)));
 	check_report(text, "page fault: write to", (uintptr_t)address);
-	CHECK(contains(text, "FREED area"));
+	CHECK(tap_contains(text, "FREED area"));
 }
 
 /* What the flush forgets, range forms included: an odd number of pages, more than one instruction takes. */
@@ -368,8 +360,8 @@ static void overflow_here(void *arg)
 		__atomic_add_fetch(&overflow->failed, 1, __ATOMIC_RELAXED);
 		return;
 	}
-	if (!machine_try(use_up, top, text, sizeof(text)) && contains(text, "STACK OVERFLOW") &&
-	    contains(text, "allocated at tests/kernel/mapping.c:") && contains(text, whose))
+	if (!machine_try(use_up, top, text, sizeof(text)) && tap_contains(text, "STACK OVERFLOW") &&
+	    tap_contains(text, "allocated at tests/kernel/mapping.c:") && tap_contains(text, whose))
 		__atomic_add_fetch(&overflow->named, 1, __ATOMIC_RELAXED);
 	if (!loam_vstack_free(kernel_system.vm, top))
 		__atomic_add_fetch(&overflow->failed, 1, __ATOMIC_RELAXED);
