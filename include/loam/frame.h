@@ -94,7 +94,7 @@ struct loam_frames_config {
 	bool hardened;            /* free frames wait in a FIFO before they are reused */
 	const uint8_t *cpu_nodes; /* the NUMA node of each CPU; NULL: all on node 0. Read by init only */
 	loam_paddr hotplug_limit; /* memory may be added up to here later, exclusive; 0: none */
-	bool zeroed;              /* the metadata is all zero: what is not used yet is not touched */
+	bool zeroed; /* the metadata is all zero, now and when memory is added: what is not used yet is not touched */
 	bool report; /* loam_frame_report() is wanted; free memory, now and when it is added, is all zero */
 };
 
@@ -134,6 +134,7 @@ struct loam_frames {
 	uint32_t ready; /* (a) */
 	bool hardened;
 	bool report;
+	bool zeroed;
 	uint8_t search[LOAM_NODES_MAX][LOAM_ZONES_MAX * LOAM_NODES_MAX]; /* domains in the order a node tries them */
 	struct loam_zone_config zones[LOAM_ZONES_MAX];
 	loam_pfn zone_start[LOAM_ZONES_MAX];
@@ -296,13 +297,13 @@ LOAM_NODISCARD enum loam_status loam_frame_claim_range(struct loam_frames *frame
 LOAM_NODISCARD enum loam_status loam_frame_release_range(struct loam_frames *frames, loam_pfn first, uint64_t npages);
 /**
  * loam_frame_add_memory() - new memory [base, base + nbytes) becomes free, while others allocate.
- * @base, @nbytes: multiples of 16 MiB, below hotplug_limit, reachable in the direct map.   @node: 0 .. LOAM_NODES_MAX - 1.
+ * @base, @nbytes: multiples of 2 MiB, below hotplug_limit, reachable in the direct map.   @node: 0 .. LOAM_NODES_MAX - 1.
  * @metadata: 128-byte aligned, of the size that loam_frame_add_memory_size() says (0: impossible); the layer's from now on. It may be the new
  *	memory's own if it is left out of what is added.
  *
  * On an error nothing is changed.
  *
- * Return:  LOAM_OK; LOAM_ERR_IN_USE when there is memory already; LOAM_ERR_OUT_OF_RANGE above hotplug_limit; LOAM_ERR_ZONE above every zone; LOAM_ERR_ALIGNMENT,
+ * Return:  LOAM_OK; LOAM_ERR_IN_USE when there is memory already, or in the same 16 MiB below and above it; LOAM_ERR_OUT_OF_RANGE above hotplug_limit; LOAM_ERR_ZONE above every zone; LOAM_ERR_ALIGNMENT,
  *	LOAM_ERR_ZERO_SIZE, LOAM_ERR_OVERFLOW, LOAM_ERR_INVALID, LOAM_ERR_NO_METADATA, LOAM_ERR_NOT_READY; LOAM_ERR_BUSY while another change is under way.
  * Context: task.  Locks: chunk.  Cost: O(pages).
  */

@@ -1,11 +1,11 @@
 /* ports/malloc/memory.c: address space becomes RAM for the frame layer, and goes back to the system.
  *
- * 1 Concepts. One range of address space is reserved, without access: the window. Its first step is the RAM that the frames are set up over; more is hot-plugged step
- *   by step, by a shrinker, which the frame layer runs when it is short of memory: so growth is the first thing tried, and the heap's own trimming the second. Metadata lies beside
+ * 1 Concepts. One range of address space is reserved, without access: the window. Its first step, 2 MiB, is the RAM that the frames are set up over; more is hot-plugged step
+ *   by step, twice as much each time up to 16 MiB and then in multiples of that, by a shrinker, which the frame layer runs when it is short of memory: so growth is the first thing tried, and the heap's own trimming the second. Metadata lies beside
  *   the window in mappings that cost nothing where they are not touched. Physical addresses are offsets in the window, from FIRST on: 0 is no frame.
- * 2 Giving back. The frame layer remembers which free frames have been in use (loam_frame_report()). When they, and what waits in the heap's depots, are more than the bound (32 MiB and half of what is in use), a free trims the heap and gives all of it back by
+ * 2 Giving back. The frame layer remembers which free frames have been in use (loam_frame_report()). When they, and what waits in the heap's depots, are more than the bound (36 MiB and half of what is in use), a free trims the heap and gives all of it back by
  *   madvise(). Frames that were given back read as zero, so that calloc() of them touches nothing.
- * 3 Huge pages. A process is small until shown otherwise: the window is ordinary pages up to HUGE_FROM, and each further step asks for huge ones.
+ * 3 Huge pages. A process is small until shown otherwise: the window is ordinary pages up to HUGE_FROM, and what lies beyond asks for huge ones.
  * 4 Locks: growing, a word; whoever finds it taken waits. Held inside only.
  */
 #include "private.h"
@@ -21,10 +21,11 @@
 
 #define STEP (16 * MIB) /* a section of the frame layer */
 #define FIRST ((loam_paddr)STEP)
+#define FIRST_STEP (2 * MIB) /* a block */
 #define WINDOW_LEAST (64 * MIB)
 #define WINDOW_MOST ((size_t)1 << 40)
 #define HUGE_FROM STEP
-#define DIRTY_MOST (32 * MIB)
+#define DIRTY_MOST (36 * MIB) /* the largest object of the window, and some */
 enum { DEPOT_TURNS = 32, SOON = 4 /* seconds */ };
 
 struct loam_heap loam_malloc_heap __attribute__((visibility("hidden")));
@@ -78,34 +79,66 @@ static void *map(size_t nbytes, int protection, int flags)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+static size_t round_up(size_t nbytes, size_t to)
+{
+	return (nbytes + to - 1) / to * to;
+}
+
+/* The slots of the first section, which are written now, one by one. */
+static void populate_slots(size_t from, size_t to)
+{
+#ifdef MADV_POPULATE_WRITE
+	uintptr_t slots = (uintptr_t)loam_frame_slot(&frames, FIRST >> LOAM_PAGE_SHIFT);
+	uintptr_t start = (slots + from / LOAM_PAGE_SIZE * sizeof(struct loam_slot)) / LOAM_PAGE_SIZE * LOAM_PAGE_SIZE;
+
+	(void)madvise((void *)start, slots + to / LOAM_PAGE_SIZE * sizeof(struct loam_slot) - start,
+		      MADV_POPULATE_WRITE);
+#else
+	(void)from, (void)to;
+#endif
+}
+
+/* Where the next step ends, that adds at least @nbytes; 0: beyond the window. */
+static size_t next_end(size_t nbytes)
+{
+	size_t least = round_up(grown + nbytes, grown + nbytes <= STEP ? FIRST_STEP : STEP);
+	size_t end = grown < STEP ? 2 * grown : grown + round_up(grown / 8, STEP);
+
+	if (end < least || end > memory_window_nbytes)
+		end = least;
+	return nbytes > memory_window_nbytes || end > memory_window_nbytes ? 0 : end;
+}
+
 /* One more step of at least @nbytes; @growing is held. */
 static size_t grow_locked(size_t nbytes)
 {
+	static const struct loam_zone_watermarks marks = {.low = MIB / LOAM_PAGE_SIZE};
 	loam_paddr base = FIRST + grown;
-	size_t step = (grown / 8 + STEP - 1) / STEP * STEP, metadata;
+	size_t end = next_end(nbytes), step = end - grown, metadata;
 	void *at;
 
-	nbytes = (nbytes + STEP - 1) / STEP * STEP;
-	if (step < nbytes)
-		step = nbytes;
-	if (step > memory_window_nbytes - grown)
-		step = nbytes;
-	if (step == 0 || step > memory_window_nbytes - grown)
+	if (end <= grown)
 		return 0;
 	metadata = loam_frame_add_memory_size(&frames, base, step);
 	if (metadata == 0 || mprotect((void *)(memory_window + grown), step, PROT_READ | PROT_WRITE) != 0)
 		return 0;
 	at = map(metadata, PROT_READ | PROT_WRITE, MAP_POPULATE);
+	if (grown < STEP)
+		populate_slots(grown, end < STEP ? end : STEP);
 	if (!at || loam_heap_cover(HEAP, base + step) != LOAM_OK ||
+	    (end >= STEP && loam_frame_set_watermarks(&frames, 0, &marks) != LOAM_OK) ||
 	    loam_frame_add_memory(&frames, base, step, 0, at, metadata) != LOAM_OK) {
 		if (at)
 			(void)munmap(at, metadata);
 		return 0;
 	}
-	if (grown >= HUGE_FROM)
-		(void)madvise((void *)(memory_window + grown), step, MADV_HUGEPAGE);
+	if (end > HUGE_FROM) {
+		size_t from = grown > HUGE_FROM ? grown : HUGE_FROM;
+
+		(void)madvise((void *)(memory_window + from), end - from, MADV_HUGEPAGE);
+	}
 	metadata_nbytes += metadata;
-	__atomic_store_n(&grown, grown + step, __ATOMIC_RELAXED);
+	__atomic_store_n(&grown, end, __ATOMIC_RELAXED);
 	return step;
 }
 
@@ -154,8 +187,8 @@ static bool reserve(void)
 
 static bool make_frames(void)
 {
-	struct loam_region raw = {.base = FIRST, .nbytes = STEP, .type = LOAM_REGION_USABLE}, regions[3];
-	struct loam_zone_watermarks marks = {.low = MIB / LOAM_PAGE_SIZE};
+	struct loam_region raw = {.base = FIRST, .nbytes = FIRST_STEP, .type = LOAM_REGION_USABLE}, regions[3];
+	struct loam_zone_watermarks marks = {.low = FIRST_STEP / 8 / LOAM_PAGE_SIZE};
 	struct loam_memmap memmap;
 	struct loam_frames_config config = {
 		.map = &memmap,
@@ -168,22 +201,18 @@ static bool make_frames(void)
 	uint64_t nbytes;
 	char *at;
 
-	if (mprotect((void *)memory_window, STEP, PROT_READ | PROT_WRITE) != 0 ||
+	if (mprotect((void *)memory_window, FIRST_STEP, PROT_READ | PROT_WRITE) != 0 ||
 	    loam_memmap_init(&memmap, &raw, 1, regions, 3, 0, NULL, NULL) != LOAM_OK)
 		return false;
 	nbytes = loam_frames_metadata_size(&config);
 	at = nbytes == 0 ? NULL : map(nbytes, PROT_READ | PROT_WRITE, 0);
 	if (!at)
 		return false;
-#ifdef MADV_POPULATE_WRITE
-	/* The slots are written now, one by one. */
-	(void)madvise(at + (nbytes - STEP / 64) / LOAM_PAGE_SIZE * LOAM_PAGE_SIZE, STEP / 64, MADV_POPULATE_WRITE);
-#endif
 	if (loam_frames_init(&frames, &config, at, nbytes) != LOAM_OK ||
 	    loam_frame_cpu_offline(&frames, 0) != LOAM_OK || loam_frame_set_watermarks(&frames, 0, &marks) != LOAM_OK)
 		return false;
 	metadata_nbytes = nbytes;
-	__atomic_store_n(&grown, STEP, __ATOMIC_RELAXED);
+	__atomic_store_n(&grown, FIRST_STEP, __ATOMIC_RELAXED);
 	return true;
 }
 

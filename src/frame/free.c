@@ -17,7 +17,7 @@ struct loam_slot *loami_frame_check_owned(struct loam_frames *frames, loam_pfn f
 			     (unsigned int)LOAM_ORDER_MAX);
 	if (LOAMI_UNLIKELY(!loami_is_aligned(first, UINT64_C(1) << order)))
 		loami_misuse("loam: frame: free of 0x%llx, which is not aligned to order %u", address, order);
-	if (LOAMI_UNLIKELY(!slot || loami_load_relaxed(&slot->state) == STATE_HOLE))
+	if (LOAMI_UNLIKELY(!slot || loami_slot_is_hole(slot)))
 		loami_misuse("loam: frame: free of 0x%llx, which is no memory of this machine", address);
 	if (LOAMI_UNLIKELY((loami_load_relaxed(&slot->state) & STATE_RESERVED) != 0))
 		loami_misuse("loam: frame: free of 0x%llx, which is reserved for good", address);

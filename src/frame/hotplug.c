@@ -61,7 +61,7 @@ enum loam_status loam_frame_release_range(struct loam_frames *frames, loam_pfn f
 	for (uint64_t i = 0; i < npages && status == LOAM_OK; i++) {
 		const struct loam_slot *slot = loami_slot_find(frames, first + i);
 
-		if (!slot || loami_load_relaxed(&slot->state) == STATE_HOLE)
+		if (!slot || loami_slot_is_hole(slot))
 			status = LOAM_ERR_OUT_OF_RANGE;
 		else if ((loami_load_relaxed(&slot->state) & STATE_RESERVED) == 0)
 			status = LOAM_ERR_INVALID;
@@ -114,10 +114,19 @@ struct addition {
 	uint64_t slots;
 };
 
+static loam_pfn next_section(loam_pfn pfn)
+{
+	return loami_align_down(pfn, SECTION_FRAMES) + SECTION_FRAMES;
+}
+
+/* Where memory is added, sections begin at multiples of their size: the first frame is 0. */
 static struct addition plan_addition(const struct loam_frames *frames, loam_pfn start, loam_pfn end)
 {
-	struct addition plan = {.nslots = end - start};
+	struct addition plan = {0};
 	struct loami_outline outline;
+
+	for (loam_pfn pfn = start; pfn < end; pfn = next_section(pfn))
+		plan.nslots += loami_section_find(frames, pfn) ? 0 : SECTION_FRAMES;
 
 	for (loam_pfn at = start; next_outline(frames, &at, end, 0, &outline); plan.nchunks++)
 		plan.nblocks += loami_blocks_of(outline.start, outline.end);
@@ -130,13 +139,13 @@ static struct addition plan_addition(const struct loam_frames *frames, loam_pfn 
 
 static enum loam_status check_addition(const struct loam_frames *frames, loam_paddr base, uint64_t nbytes)
 {
-	uint64_t section = SECTION_FRAMES * LOAM_PAGE_SIZE;
+	uint64_t block = LOAM_BLOCK_FRAMES * LOAM_PAGE_SIZE;
 
 	if (loami_load_acquire(&frames->ready) == 0)
 		return LOAM_ERR_NOT_READY;
 	if (nbytes == 0)
 		return LOAM_ERR_ZERO_SIZE;
-	if (!loami_is_aligned(base, section) || !loami_is_aligned(nbytes, section))
+	if (!loami_is_aligned(base, block) || !loami_is_aligned(nbytes, block))
 		return LOAM_ERR_ALIGNMENT;
 	if (base + nbytes < base)
 		return LOAM_ERR_OVERFLOW;
@@ -152,6 +161,27 @@ uint64_t loam_frame_add_memory_size(const struct loam_frames *frames, loam_paddr
 	return plan_addition(frames, base >> LOAM_PAGE_SHIFT, (base + nbytes) >> LOAM_PAGE_SHIFT).nbytes;
 }
 
+/* Memory of [start, end), or memory on both sides of it. */
+static bool has_chunk(const struct loam_frames *frames, loam_pfn start, loam_pfn end)
+{
+	for (const struct loami_frame_chunk *chunk = frames->lowest; chunk; chunk = chunk->above)
+		if (chunk->start < end && chunk->end > start)
+			return true;
+	return false;
+}
+
+/* Slots that others can see. */
+static void fill_holes(struct loam_frames *frames, loam_pfn start, loam_pfn end)
+{
+	for (loam_pfn pfn = start; pfn < end; pfn++) {
+		struct loam_slot *slot = loami_slot_of(frames, pfn);
+
+		slot->next = slot->prev = LOAM_FRAME_LINK_NONE;
+		slot->flags = LOAM_FRAME_FREE;
+		loami_store_release(&slot->refcount, REF_UNUSED);
+	}
+}
+
 static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, loam_pfn end, unsigned int node,
 				   uintptr_t metadata, uint64_t metadata_nbytes)
 {
@@ -163,21 +193,27 @@ static enum loam_status add_locked(struct loam_frames *frames, loam_pfn start, l
 	struct loami_outline outline;
 	loam_pfn covered = start;
 
-	for (loam_pfn pfn = start; pfn < end; pfn += SECTION_FRAMES)
-		if (loami_section_find(frames, pfn))
+	for (loam_pfn pfn = start; pfn < end; pfn = next_section(pfn))
+		if (loami_section_find(frames, pfn) &&
+		    has_chunk(frames, pfn, end < next_section(pfn) ? end : next_section(pfn)))
 			return LOAM_ERR_IN_USE;
 	if (plan.nchunks == 0)
 		return LOAM_ERR_ZONE;
 	if (plan.nbytes > metadata_nbytes ||
-	    frames->numbers_used + (end - start) / SECTION_FRAMES > frames->numbers_max ||
+	    frames->numbers_used + plan.nslots / SECTION_FRAMES > frames->numbers_max ||
 	    frames->nchunks + plan.nchunks > frames->chunks_max)
 		return LOAM_ERR_NO_METADATA;
-	__builtin_memset((void *)metadata, 0, (size_t)plan.slots);
+	if (!frames->zeroed)
+		__builtin_memset((void *)metadata, 0, (size_t)plan.slots);
 	/* Frames above every zone have slots, and are none. */
 	for (loam_pfn at = start; next_outline(frames, &at, end, node, &outline);)
 		covered = outline.end;
-	for (loam_pfn pfn = start; pfn < end; pfn += SECTION_FRAMES) {
-		loami_section_add(frames, pfn, slots, covered);
+	for (loam_pfn pfn = start; pfn < end; pfn = next_section(pfn)) {
+		if (loami_section_find(frames, pfn)) {
+			fill_holes(frames, pfn, covered < next_section(pfn) ? covered : next_section(pfn));
+			continue;
+		}
+		loami_section_add(frames, pfn, slots, start, covered);
 		slots += SECTION_FRAMES * sizeof(struct loam_slot);
 	}
 	for (loam_pfn at = start; next_outline(frames, &at, end, node, &outline); chunk++) {

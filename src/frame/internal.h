@@ -42,7 +42,6 @@ enum {
 enum loami_frame_type { TYPE_UNMOVABLE = 0, TYPE_MOVABLE = 1, TYPE_COUNT };
 
 /* loam_slot.state: what a frame is for good. */
-#define STATE_HOLE 1u        /* no RAM: a slot only because its section has RAM elsewhere */
 #define STATE_RESERVED 2u    /* RAM in use for good, unless it is released */
 #define STATE_UNPARKED 8u    /* of a small zone that others fall back on: goes to the blocks at once */
 #define STATE_SPECIAL 16u    /* has hooks or guard bits, or had them: freed and allocated the slow way */
@@ -243,6 +242,12 @@ static inline uint32_t loami_word_ref(uint64_t word)
 static inline uint32_t loami_word_gen(uint64_t word)
 {
 	return (uint32_t)(word >> 32);
+}
+
+/* No RAM: a slot only because its section has RAM elsewhere. It is all zero, as no slot of a frame is: so it need not be written. */
+static inline bool loami_slot_is_hole(const struct loam_slot *slot)
+{
+	return loami_load_acquire((const uint64_t *)(const void *)&slot->refcount) == 0;
 }
 
 /* The section of a frame that has a slot. */

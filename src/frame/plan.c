@@ -151,7 +151,8 @@ struct loami_plan loami_plan_make(const struct loam_frames *frames, const struct
 	plan_numbers(frames, map, &plan);
 	if (limit > plan.end_pfn) {
 		plan.nnumbers = 1 + plan.span / SECTION_FRAMES;
-		plan.nchunks += (limit >> plan.cell_order) + frames->nzones;
+		/* As much of a cell as a section may come block by block. */
+		plan.nchunks += (limit >> plan.cell_order) + frames->nzones + SECTION_FRAMES / LOAM_BLOCK_FRAMES;
 		plan.ndomains = frames->nzones * LOAM_NODES_MAX;
 	}
 	return plan;

@@ -66,10 +66,10 @@ static inline uint64_t loami_top_words(uint64_t nchunks)
 	return (nchunks + 63) / 64;
 }
 
-/* setup.c, for hot-plug too: slots for one section, where frames below @free_end are free memory, and the others none; a chunk over rows and counts that are zero, of which
+/* setup.c, for hot-plug too: the slot of a free frame (@state 0) or a reserved one; slots for one section, where frames of [start, end) are free and the others holes; a chunk over rows and counts that are zero, of which
  * it takes its part. */
 void loami_slot_reset(struct loam_slot *slot, uint32_t state);
-void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots, loam_pfn free_end);
+void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots, loam_pfn start, loam_pfn end);
 void loami_chunk_add(struct loam_frames *frames, struct loami_frame_chunk *chunk, const struct loami_outline *outline,
 		     uint64_t (**rows)[ROW_WORDS], uint16_t **counts);
 /* Frames whose slots say they are free become so: counted and put. Clean: where reports are wanted, they hold zeros. */

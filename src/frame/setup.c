@@ -37,6 +37,7 @@ static enum loam_status take_config(struct loam_frames *frames, const struct loa
 	}
 	frames->hardened = config->hardened;
 	frames->report = config->report;
+	frames->zeroed = config->zeroed;
 	frames->direct_map = config->direct_map;
 	return LOAM_OK;
 }
@@ -59,24 +60,25 @@ void loami_slot_reset(struct loam_slot *slot, uint32_t state)
 	*slot = (struct loam_slot){
 		.next = LOAM_FRAME_LINK_NONE,
 		.prev = LOAM_FRAME_LINK_NONE,
-		.flags = state == 0                ? LOAM_FRAME_FREE
-			 : state == STATE_RESERVED ? LOAM_FRAME_ALLOCATED | LOAM_FRAME_KERNEL
-						   : 0,
+		.flags = state == 0 ? LOAM_FRAME_FREE : LOAM_FRAME_ALLOCATED | LOAM_FRAME_KERNEL,
 		.state = (uint8_t)state,
-		.refcount = state == 0                ? REF_UNUSED
-			    : state == STATE_RESERVED ? 1
-						      : 0,
+		.refcount = state == 0 ? REF_UNUSED : 1,
+		.generation = state == 0 ? 0 : 1,
 	};
 }
 
-void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots, loam_pfn free_end)
+void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots, loam_pfn start, loam_pfn end)
 {
 	struct loami_frame_section *section = loami_section_of(frames, pfn);
 	loam_pfn base = frames->first_pfn + (loam_pfn)(section - frames->sections) * SECTION_FRAMES;
 	uint32_t number = frames->numbers_used++;
 
-	for (unsigned int i = 0; i < SECTION_FRAMES && base + i < frames->first_pfn + frames->span; i++)
-		loami_slot_reset((struct loam_slot *)slots + i, base + i < free_end ? 0 : STATE_HOLE);
+	for (unsigned int i = 0; i < SECTION_FRAMES && base + i < frames->first_pfn + frames->span; i++) {
+		if (base + i >= start && base + i < end)
+			loami_slot_reset((struct loam_slot *)slots + i, 0);
+		else if (!frames->zeroed)
+			((struct loam_slot *)slots)[i] = (struct loam_slot){0};
+	}
 	frames->numbers[number] = (struct loami_frame_number){slots, base};
 	section->index = ((uint64_t)number << SECTION_SHIFT) - base;
 	loami_store_release(&section->slots, slots - (uintptr_t)base * sizeof(struct loam_slot));
@@ -86,7 +88,7 @@ void loami_section_add(struct loam_frames *frames, loam_pfn pfn, uintptr_t slots
 static void make_nobody(struct loam_frames *frames, uintptr_t slot)
 {
 	frames->nobody = (struct loam_slot *)slot;
-	*frames->nobody = (struct loam_slot){.state = STATE_HOLE, .generation = 1};
+	*frames->nobody = (struct loam_slot){.state = STATE_RESERVED, .generation = 1};
 	frames->numbers[0] = (struct loami_frame_number){slot, 0};
 	frames->numbers_used = 1;
 }
@@ -108,7 +110,7 @@ static void make_sections(struct loam_frames *frames, const struct loam_memmap *
 		for (; pfn < piece.end; pfn = next_section(frames, pfn)) {
 			if (loami_section_of(frames, pfn)->slots != 0)
 				continue;
-			loami_section_add(frames, pfn, slots, 0);
+			loami_section_add(frames, pfn, slots, 0, 0);
 			slots += SECTION_FRAMES * sizeof(struct loam_slot);
 		}
 		for (pfn = piece.start; pfn < piece.end; pfn++)
@@ -327,7 +329,7 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 		*frames = (struct loam_frames){0};
 		return status;
 	}
-	/* All but the slots, which are written one by one. */
+	/* All but the slots, which are written section by section. */
 	if (!config->zeroed)
 		__builtin_memset(metadata, 0, (size_t)(parts.slots - (uintptr_t)metadata));
 	point_at(frames, &plan, &parts);

@@ -17,7 +17,7 @@ struct loam_slot *loam_frame_slot(const struct loam_frames *frames, loam_pfn pfn
 {
 	struct loam_slot *slot = loami_slot_find(frames, pfn);
 
-	if (LOAMI_UNLIKELY(!slot || loami_load_relaxed(&slot->state) == STATE_HOLE)) {
+	if (LOAMI_UNLIKELY(!slot || loami_slot_is_hole(slot))) {
 		if (!frames->sections)
 			loami_misuse("loam: frame: slot of frame 0x%llx asked for before init",
 				     (unsigned long long)pfn);
@@ -31,7 +31,7 @@ bool loam_frame_has_slot(const struct loam_frames *frames, loam_pfn pfn)
 {
 	const struct loam_slot *slot = loami_slot_find(frames, pfn);
 
-	return slot && loami_load_relaxed(&slot->state) != STATE_HOLE;
+	return slot && !loami_slot_is_hole(slot);
 }
 
 uint32_t loam_frame_ref_get(const struct loam_frames *frames, loam_pfn pfn)

@@ -12,13 +12,14 @@ struct loami_census loami_census_take(struct loam_frames *frames)
 	for (unsigned int i = 0; loam_frame_read_zone_stats(frames, i, &zone) == LOAM_OK; i++) {
 		for (loam_pfn pfn = zone.start; pfn < zone.end;) {
 			const struct loam_slot *slot = loami_slot_find(frames, pfn);
-			unsigned int state = slot != NULL ? loami_load_relaxed(&slot->state) : STATE_HOLE;
-			uint32_t refcount = slot != NULL ? loami_load_relaxed(&slot->refcount) : 0;
+			bool hole = slot == NULL || loami_slot_is_hole(slot);
+			unsigned int state = hole ? 0 : loami_load_relaxed(&slot->state);
+			uint32_t refcount = hole ? 0 : loami_load_relaxed(&slot->refcount);
 			uint64_t n = 1;
 
 			if ((state & STATE_QUARANTINED) != 0) {
 				census.quarantined++;
-			} else if ((state & (STATE_HOLE | STATE_RESERVED)) != 0) {
+			} else if (hole || (state & STATE_RESERVED) != 0) {
 				/* not the layer's to hand out */
 			} else if (refcount == REF_UNUSED) {
 				census.free++;
@@ -55,7 +56,7 @@ static loam_pfn head_of(const struct loam_frames *frames, loam_pfn pfn, unsigned
 void loami_say_frame(struct loami_line *line, const struct loam_frames *frames, loam_pfn pfn)
 {
 	const struct loam_slot *slot = loami_slot_find(frames, pfn);
-	unsigned int state = slot != NULL ? loami_load_relaxed(&slot->state) : STATE_HOLE;
+	unsigned int state;
 	char size[LOAMI_SIZE_TEXT];
 	const char *poisoned;
 	unsigned int order;
@@ -63,10 +64,11 @@ void loami_say_frame(struct loami_line *line, const struct loam_frames *frames, 
 	uint32_t flags;
 	loam_pfn head;
 
-	if ((state & STATE_HOLE) != 0) {
+	if (slot == NULL || loami_slot_is_hole(slot)) {
 		loami_say(line, "no RAM");
 		return;
 	}
+	state = loami_load_relaxed(&slot->state);
 	poisoned = (loami_load_relaxed(&slot->guard) & LOAM_GUARD_POISONED) != 0 ? ", poisoned" : "";
 	if ((state & STATE_QUARANTINED) != 0) {
 		loami_say(line, "frame in quarantine for good%s", poisoned);

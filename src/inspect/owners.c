@@ -15,7 +15,7 @@ static bool is_managed(const struct loam_frames *frames, loam_paddr pa)
 {
 	const struct loam_slot *slot = loami_slot_find(frames, loam_frame_containing(pa));
 
-	return slot != NULL && (loami_load_relaxed(&slot->state) & (STATE_HOLE | STATE_RESERVED)) == 0;
+	return slot != NULL && !loami_slot_is_hole(slot) && (loami_load_relaxed(&slot->state) & STATE_RESERVED) == 0;
 }
 
 static bool is_inherited(const struct loam_pagetable *tree, unsigned int level, size_t index)

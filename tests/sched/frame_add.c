@@ -8,7 +8,7 @@
 #include <host.h>
 #include <loam/frame.h>
 
-enum { MIB = 1 << 20, ADDED = 4096, CPUS = 2, HELD_MAX = 640 };
+enum { MIB = 1 << 20, BLOCK_NBYTES = 65536, CPUS = 2, HELD_MAX = 640 };
 
 static struct {
 	struct host_machine *machine;
@@ -16,7 +16,9 @@ static struct {
 	struct loam_memmap map;
 	struct loam_region storage[16];
 	void *metadata;
-	uint64_t nbytes;
+	uint64_t nbytes; /* of metadata */
+	loam_paddr base; /* of what is added */
+	uint64_t size;
 } growing;
 
 static struct {
@@ -64,16 +66,20 @@ static bool check_all_back(void *context)
 	return loam_frame_check(s.frames) == LOAM_OK && free_frames() == s.free_at_rest;
 }
 
-/* One MiB, @left of whose frames are free and parked on CPU 1; 16 MiB can be added at 48 MiB. */
-static void begin_growing(size_t left)
+/* One MiB, @left of whose frames are free and parked on CPU 1; @size can be added at @base: a section of its own, or the first 64 KiB, where the zone ends, of a block in that of the one MiB. */
+static void begin_growing(size_t left, loam_paddr base, uint64_t size)
 {
 	static const struct loam_region regions[] = {
 		{.base = 16 * MIB, .nbytes = MIB, .type = LOAM_REGION_USABLE},
-		{.base = 32 * MIB, .nbytes = 32 * MIB, .type = LOAM_REGION_RESERVED},
+		{.base = 17 * MIB, .nbytes = 47 * MIB, .type = LOAM_REGION_RESERVED},
 	};
 	struct loam_frames_config config = {.ncpus = 2, .hotplug_limit = 64 * MIB};
 	struct loam_region copy[] = {regions[0], regions[1]};
 
+	if (base == 18 * MIB) {
+		config.zones[0] = (struct loam_zone_config){.name = "normal", .limit = 18 * MIB + BLOCK_NBYTES};
+		config.nzones = 1;
+	}
 	growing.machine = host_machine_create(&(struct host_config){.regions = regions, .nregions = 2, .ncpus = 2});
 	host_enter(growing.machine, 0);
 	config.direct_map = host_direct_map(growing.machine);
@@ -81,9 +87,11 @@ static void begin_growing(size_t left)
 	CHECK_OK(loam_memmap_init(&growing.map, copy, 2, growing.storage, 16, 0, NULL, NULL));
 	CHECK_OK(loam_frames_boot(&growing.frames, &config, &growing.map));
 	growing.metadata = host_ram(growing.machine, 32 * MIB);
-	growing.nbytes = loam_frame_add_memory_size(&growing.frames, 48 * MIB, 16 * MIB);
+	growing.nbytes = loam_frame_add_memory_size(&growing.frames, base, size);
+	growing.base = base;
+	growing.size = size;
 	s.frames = &growing.frames;
-	s.free_at_rest = free_frames() + ADDED;
+	s.free_at_rest = free_frames() + (config.nzones != 0 ? BLOCK_NBYTES : size) / LOAM_PAGE_SIZE;
 	for (unsigned int i = 0; i < CPUS; i++) {
 		s.got[i] = LOAM_PFN_NONE;
 		s.done[i] = 0;
@@ -111,14 +119,14 @@ static void end_growing(void *context)
 
 static void add_memory(void)
 {
-	SCHED_CHECK(loam_frame_add_memory(s.frames, 48 * MIB, 16 * MIB, 0, growing.metadata, growing.nbytes) ==
+	SCHED_CHECK(loam_frame_add_memory(s.frames, growing.base, growing.size, 0, growing.metadata, growing.nbytes) ==
 		    LOAM_OK);
 }
 
 static void one_is_left(void *context)
 {
 	(void)context;
-	begin_growing(1);
+	begin_growing(1, 48 * MIB, 16 * MIB);
 }
 
 static void take_beside_an_addition(void *context, unsigned int i)
@@ -132,7 +140,7 @@ static void take_beside_an_addition(void *context, unsigned int i)
 	SCHED_CHECK(s.got[i] != LOAM_PFN_NONE);
 	use(s.got[i]);
 	SCHED_CHECK(loam_frame_has_slot(s.frames, s.got[i]));
-	(void)loam_frame_has_slot(s.frames, 48 * MIB >> LOAM_PAGE_SHIFT);
+	(void)loam_frame_has_slot(s.frames, growing.base >> LOAM_PAGE_SHIFT);
 }
 
 TEST(F15_memory_is_added_beside_one_who_takes_the_last_frame)
@@ -140,10 +148,21 @@ TEST(F15_memory_is_added_beside_one_who_takes_the_last_frame)
 	GROWING(one_is_left, take_beside_an_addition);
 }
 
+static void one_is_left_of_the_section(void *context)
+{
+	(void)context;
+	begin_growing(1, 18 * MIB, 2 * MIB);
+}
+
+TEST(F15_blocks_are_added_beside_one_who_takes_the_last_frame_of_their_section)
+{
+	GROWING(one_is_left_of_the_section, take_beside_an_addition);
+}
+
 static void none_is_left(void *context)
 {
 	(void)context;
-	begin_growing(0);
+	begin_growing(0, 48 * MIB, 16 * MIB);
 }
 
 /* While it is added it may be had or not; when it is there, it must be had. */

@@ -179,6 +179,77 @@ TEST(F15_memory_is_added_while_the_machine_runs)
 	rig_destroy(rig);
 }
 
+/* With its metadata from *@metadata on, which is moved behind it. */
+static void add(loam_paddr base, uint64_t nbytes, char **metadata)
+{
+	uint64_t size = loam_frame_add_memory_size(&frames, base, nbytes);
+
+	/* The slots are there: a page is enough. */
+	CHECK_EQ(size, LOAM_PAGE_SIZE);
+	CHECK_OK(loam_frame_add_memory(&frames, base, nbytes, 0, *metadata, size));
+	*metadata += size;
+}
+
+TEST(F15_memory_is_added_by_blocks_of_a_section)
+{
+	struct rig *rig = rig_create(&(struct rig_config){.npages = RIG_PAGES, .no_frames = true});
+	loam_paddr base = rig->ram + added_section(rig);
+	struct loam_frames_config config = {.ncpus = 1, .hotplug_limit = base + SECTION};
+	struct loam_region region = {.base = added_section(rig), .nbytes = 2 * MIB, .type = LOAM_REGION_USABLE};
+	struct loam_frame_where where = {.start = base + 2 * MIB + LOAM_PAGE_SIZE, .limit = base + 12 * MIB};
+	char *metadata = at(rig, base + 14 * MIB);
+	struct loam_frames_stats before, after;
+	uint64_t n = 10 * MIB / LOAM_PAGE_SIZE;
+	loam_pfn first;
+
+	boot_on(rig, &region, 1, &config);
+	loam_frame_read_stats(&frames, &before);
+	CHECK_EQ(loam_frame_add_memory_size(&frames, base + 3 * MIB, 2 * MIB), 0);
+	CHECK(!loam_frame_has_slot(&frames, loam_frame_containing(base + 4 * MIB)));
+	add(base + 4 * MIB, 4 * MIB, &metadata);
+	CHECK(loam_frame_has_slot(&frames, loam_frame_containing(base + 4 * MIB)));
+	CHECK(!loam_frame_has_slot(&frames, loam_frame_containing(base + 4 * MIB) - 1));
+	CHECK(!loam_frame_has_slot(&frames, loam_frame_containing(base + 8 * MIB)));
+	CHECK_STATUS(loam_frame_add_memory(&frames, base + 2 * MIB, 4 * MIB, 0, metadata, LOAM_PAGE_SIZE),
+		     LOAM_ERR_IN_USE);
+	add(base + 2 * MIB, 2 * MIB, &metadata);
+	add(base + 8 * MIB, 4 * MIB, &metadata);
+	loam_frame_read_stats(&frames, &after);
+	CHECK_EQ(after.free, before.free + n);
+	CHECK_EQ(after.ram, before.ram + n);
+	CHECK_OK(loam_frame_check(&frames));
+	/* All but a page of it, over the borders. */
+	CHECK_OK(loam_frame_alloc_range(&frames, n - 1, &where, &raw, &first));
+	CHECK_EQ(first, loam_frame_containing(where.start));
+	CHECK_EQ(loam_frame_ref_get(&frames, first + n - 2), 1);
+	loam_frame_free_range(&frames, first, n - 1);
+	CHECK_OK(loam_frame_check(&frames));
+	loam_frame_read_stats(&frames, &after);
+	CHECK_EQ(after.free, before.free + n);
+	rig_destroy(rig);
+}
+
+TEST(F15_memory_is_not_added_between_that_of_one_chunk)
+{
+	struct rig *rig = rig_create(&(struct rig_config){.npages = RIG_PAGES, .no_frames = true});
+	loam_paddr base = rig->ram + added_section(rig);
+	struct loam_frames_config config = {.ncpus = 1, .hotplug_limit = base + SECTION};
+	struct loam_region regions[] = {
+		{.base = added_section(rig), .nbytes = 2 * MIB, .type = LOAM_REGION_USABLE},
+		{.base = added_section(rig) + 6 * MIB, .nbytes = 2 * MIB, .type = LOAM_REGION_USABLE},
+	};
+	char *metadata = at(rig, base + 14 * MIB);
+
+	boot_on(rig, regions, 2, &config);
+	CHECK_STATUS(loam_frame_add_memory(&frames, base + 2 * MIB, 2 * MIB, 0, metadata, LOAM_PAGE_SIZE),
+		     LOAM_ERR_IN_USE);
+	CHECK_STATUS(loam_frame_add_memory(&frames, base + 2 * MIB, 8 * MIB, 0, metadata, LOAM_PAGE_SIZE),
+		     LOAM_ERR_IN_USE);
+	add(base + 8 * MIB, 2 * MIB, &metadata);
+	CHECK_OK(loam_frame_check(&frames));
+	rig_destroy(rig);
+}
+
 struct reported {
 	const struct rig *rig;
 	uint64_t frames;

@@ -45,7 +45,7 @@ static void peak(size_t nbytes, bool trim)
 	if (trim)
 		(void)malloc_trim(0);
 	after = resident();
-	/* Without being asked, no more than the bound of 32 MiB, twice that after a peak just before, and what caches hold. */
+	/* Without being asked, no more than the bound of 36 MiB, twice that after a peak just before, and what caches hold. */
 	if (after > before + ((size_t)(trim ? 8 : 80) << 20))
 		tap_fail(__FILE__, __LINE__, "%zu-byte objects: %zu KiB before, %zu at the peak, %zu after", nbytes,
 			 before >> 10, high >> 10, after >> 10);
