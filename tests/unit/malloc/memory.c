@@ -67,6 +67,48 @@ TEST(trim_gives_all_of_it_back)
 	peak(100000, true);
 }
 
+/* MiB that stay resident, beyond @before, after a peak of so many. */
+static size_t rest_of(size_t mib, size_t before)
+{
+	char *objects[128];
+	size_t after;
+
+	for (size_t i = 0; i < mib; i++) {
+		objects[i] = malloc((size_t)1 << 20);
+		CHECK(objects[i]);
+		memset(objects[i], 1, (size_t)1 << 20);
+	}
+	for (size_t i = 0; i < mib; i++)
+		free(objects[i]);
+	after = resident();
+	return after < before ? 0 : (after - before) >> 20;
+}
+
+/* Bounds as in memory.c: 36 MiB, and 72 for 4 s. */
+TEST(what_is_asked_for_again_at_once_stays_within_the_raised_bound_and_not_for_long)
+{
+	size_t before, rest = 0;
+
+	(void)malloc_trim(0);
+	before = resident();
+	/* Where a test before this one left it open, the first peak stays; else it goes, and the second one, soon after, stays. */
+	for (unsigned int round = 0; round < 3 && rest < 52; round++)
+		rest = rest_of(60, before);
+	if (rest < 52 || rest > 68)
+		tap_fail(__FILE__, __LINE__, "of 60 MiB that are used again and again %zu stay", rest);
+	for (unsigned int round = 0; round < 4; round++) {
+		rest = rest_of(128, before);
+		if (rest > 72 + 8)
+			tap_fail(__FILE__, __LINE__, "of 128 MiB that are used again and again %zu stay", rest);
+	}
+	for (unsigned int round = 0; round < 3 && rest < 52; round++)
+		rest = rest_of(60, before);
+	(void)sleep(5);
+	rest = rest_of(1, before);
+	if (rest > 8)
+		tap_fail(__FILE__, __LINE__, "%zu MiB stay though nothing has asked for them for 5 s", rest);
+}
+
 TEST(calloc_of_fresh_memory_touches_none_of_it)
 {
 	static const size_t sizes[] = {1 << 20, 8 << 20, 100 << 20};
