@@ -1,4 +1,4 @@
-/* kernel/arch/x86_64/console.c: the first serial port, a 16550, polled; and the screen, where the loader left one in text mode. */
+/* kernel/arch/x86_64/console.c: the first serial port, a 16550, polled; and the screen, where the loader left one. */
 #include "../arch.h"
 #include "regs.h"
 
@@ -20,67 +20,11 @@ enum {
 #define STATUS_DRAINED 0x40
 #define FIFO_DEPTH 16
 
-/* ---- the screen --------------------------------------------------------------------------------------------------------------- */
-
-#define CELL_WHITE 0x0700U
-
-static struct {
-	uint64_t base; /* 0: there is none */
-	unsigned int columns, rows;
-	unsigned int column, row;
-} screen;
-
-void x86_console_screen(uint64_t base, uint32_t columns, uint32_t rows)
-{
-	if (base == 0 || base % LOAM_PAGE_SIZE != 0 || base >= ARCH_BOOT_MAP_NBYTES || columns == 0 || rows == 0 ||
-	    columns > 256 || rows > 256 || columns * rows * sizeof(uint16_t) > LOAM_PAGE_SIZE)
-		return;
-	screen.base = base;
-	screen.columns = columns;
-	screen.rows = rows;
-	screen.row = rows - 1; /* below whatever the loader wrote */
-}
-
-static volatile uint16_t *cell(unsigned int row, unsigned int column)
-{
-	return (volatile uint16_t *)(ARCH_DEVICE_MAP + screen.base) + row * screen.columns + column;
-}
-
-static void scroll(void)
-{
-	for (unsigned int row = 0; row < screen.rows; row++)
-		for (unsigned int column = 0; column < screen.columns; column++)
-			*cell(row, column) = row + 1 < screen.rows ? *cell(row + 1, column) : CELL_WHITE | ' ';
-}
-
-static void show(char byte)
-{
-	if (screen.base == 0)
-		return;
-	if (byte == '\r')
-		screen.column = 0;
-	else if (byte == '\b')
-		screen.column -= screen.column > 0;
-	else if (byte >= ' ') {
-		*cell(screen.row, screen.column) = (uint16_t)(CELL_WHITE | (unsigned char)byte);
-		screen.column++;
-	}
-	if (byte == '\n' || screen.column == screen.columns) {
-		screen.column = 0;
-		if (screen.row + 1 < screen.rows)
-			screen.row++;
-		else
-			scroll();
-	}
-}
-
 /* The serial port is spoken to through ports, the screen through memory. */
 loam_paddr arch_device_page(unsigned int index)
 {
-	return index == 0 && screen.base != 0 ? screen.base : LOAM_PADDR_NONE;
+	return x86_screen_page(index);
 }
-
-/* ---- the serial port ---------------------------------------------------------------------------------------------------------- */
 
 void arch_console_init(void)
 {
@@ -113,7 +57,7 @@ void arch_console_put(const char *text, size_t nbytes)
 		if (text[i] == '\n')
 			put('\r');
 		put(text[i]);
-		show(text[i]);
+		x86_screen_put(text[i]);
 	}
 }
 

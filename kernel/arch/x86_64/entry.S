@@ -26,11 +26,13 @@ header:
 	.long MULTIBOOT2_I386
 	.long header_end - header
 	.long -(MULTIBOOT2_MAGIC + MULTIBOOT2_I386 + (header_end - header))
-	/* Told to the loader: the entry in 32 bits, text mode is understood, modules lie on page boundaries. */
+	/* Told to the loader: the entry in 32 bits, text mode is understood and so are pixels, modules lie on page boundaries. */
 	.short 3, 0
 	.long 12, PHYSICAL(arch_entry), 0
 	.short 4, 0
 	.long 12, 2, 0
+	.short 5, 1
+	.long 20, 1024, 768, 32, 0
 	.short 6, 0
 	.long 8
 	.short 0, 0

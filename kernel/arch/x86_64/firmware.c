@@ -44,6 +44,7 @@ enum {
 	TAG_RSDP_OLD = 14, /* a copy */
 	TAG_RSDP_NEW = 15,
 	TAG_HEADER = 8,
+	FRAMEBUFFER_PIXELS = 1, /* of red, green and blue */
 	FRAMEBUFFER_TEXT = 2,
 };
 
@@ -134,9 +135,15 @@ static void information_open(uint32_t address)
 	information = bytes;
 	information_nbytes = nbytes;
 	const uint8_t *screen = tag_find(TAG_FRAMEBUFFER, 0, 22, &nbytes);
-	if (screen != NULL && screen[21] == FRAMEBUFFER_TEXT)
-		x86_console_screen(read_bytes(screen, 8), (uint32_t)read_bytes(screen + 12, 4),
-				   (uint32_t)read_bytes(screen + 16, 4));
+	if (screen == NULL)
+		return;
+	uint64_t base = read_bytes(screen, 8);
+	uint32_t pitch = (uint32_t)read_bytes(screen + 8, 4);
+	uint32_t width = (uint32_t)read_bytes(screen + 12, 4), height = (uint32_t)read_bytes(screen + 16, 4);
+	if (screen[21] == FRAMEBUFFER_TEXT)
+		x86_screen_cells(base, width, height);
+	else if (screen[21] == FRAMEBUFFER_PIXELS)
+		x86_screen_pixels(base, pitch, width, height, screen[20]);
 }
 
 static const char *information_line(void)

@@ -139,8 +139,12 @@ static inline void x86_write_cr4(uint64_t value)
 	__asm__ volatile("movq %0, %%cr4" : : "r"(value) : "memory");
 }
 
-/* console.c: text goes to a screen too: cells of character and colour at @base. */
-void x86_console_screen(uint64_t base, uint32_t columns, uint32_t rows);
+/* screen.c: text goes to a screen too: cells of character and colour at @base, or pixels of @bits in lines of @pitch bytes. */
+void x86_screen_cells(uint64_t base, uint32_t columns, uint32_t rows);
+void x86_screen_pixels(uint64_t base, uint32_t pitch, uint32_t width, uint32_t height, unsigned int bits);
+void x86_screen_put(char byte);
+/* The @index-th page of it, or LOAM_PADDR_NONE. */
+uint64_t x86_screen_page(unsigned int index);
 
 static inline void x86_invlpg(uintptr_t address)
 {
