@@ -158,9 +158,11 @@ bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struc
 
 void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_want *want)
 {
-	uint64_t lacking = 0, moves;
+	uint64_t lacking = 0, moves = loami_load_relaxed(&frames->moves);
 
-	if (!may_shrink(frames, want))
+	/* What costs nothing is asked first: what is parked is counted CPU by CPU. Where a pass brought nothing, the next waits until something has come back. */
+	if (!may_shrink(frames, want) || loami_load_relaxed(&frames->shrunk_in_vain) == moves + 1 ||
+	    loami_load_relaxed(&frames->shrinking) != 0)
 		return;
 	for (unsigned int zone = 0; zone < want->zones; zone++) {
 		uint64_t low = loami_load_relaxed(&frames->zone_low[zone]), have;
@@ -172,9 +174,7 @@ void loami_frame_relieve(struct loam_frames *frames, const struct loami_frame_wa
 		have = loami_zone_free(frames, zone);
 		lacking += low > have ? low - have : 0;
 	}
-	/* Where a pass brought nothing, the next waits until something has come back. */
-	moves = loami_load_relaxed(&frames->moves);
-	if (lacking == 0 || loami_load_relaxed(&frames->shrunk_in_vain) == moves + 1 || !begin_shrinking(frames))
+	if (lacking == 0 || !begin_shrinking(frames))
 		return;
 	if (run_shrinkers(frames, lacking) == 0)
 		loami_store_relaxed(&frames->shrunk_in_vain, moves + 1);
