@@ -191,16 +191,17 @@ void loam_arena_batch_each(const struct loam_arena *arena, const struct loam_are
 			   void *context);
 
 /**
- * loam_arena_pop() - take one range out of a batch; it goes on to loam_arena_release_popped().
- * Return:  false: the batch is empty.  Context: task, interrupt.  Locks: ARENA_EXTENT at times.
+ * loam_arena_pop() - take ranges out of a batch, at most @n, until they have @npages pages together; they go on to loam_arena_release_popped().
+ * Return:  how many there are in @entries now; 0: the batch is empty.  Context: task, interrupt.  Locks: ARENA_EXTENT at times.
  */
-bool loam_arena_pop(struct loam_arena *arena, struct loam_arena_batch *batch, struct loam_area *area);
+size_t loam_arena_pop(struct loam_arena *arena, struct loam_arena_batch *batch, size_t npages, uint64_t *entries,
+		      size_t n);
 
 /**
  * loam_arena_release_popped() - step 3, after the flush: @n ranges from batches are free. Cannot fail.
  * Context: task, interrupt.  Locks: ARENA_CPU for 32 ranges at a time, ARENA_EXTENT.  Cost: O(@n).
  */
-void loam_arena_release_popped(struct loam_arena *arena, const struct loam_area *areas, size_t n);
+void loam_arena_release_popped(struct loam_arena *arena, const uint64_t *entries, size_t n);
 
 /** loam_arena_release_sealed() - the same for a whole batch, which is empty then. */
 void loam_arena_release_sealed(struct loam_arena *arena, struct loam_arena_batch *batch);

@@ -322,6 +322,17 @@ LOAM_NODISCARD enum loam_status loam_frame_add_memory(struct loam_frames *frames
 size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct loam_frame_opts *opts, loam_pfn *out);
 void loam_frame_free_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n);
 
+/**
+ * loam_frame_renew_batch() - keep single frames of kernel data instead of giving them back and taking others: new generations, contents as they are.
+ *
+ * From the front of @pfns as far as each frame could be given back and be had again: not one with more references than the caller's, with hooks, a guard or poison, of another
+ * purpose; none where free frames wait (hardened). What is left over is for loam_frame_free_batch().
+ *
+ * Return:  how many.
+ * Context: task, interrupt.  Locks: none.  Cost: O(n).
+ */
+size_t loam_frame_renew_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n);
+
 /* What failed last on this CPU; status LOAM_OK when nothing has yet. Context: task, interrupt. */
 struct loam_frame_failure loam_frame_last_failure(const struct loam_frames *frames);
 

@@ -256,6 +256,7 @@ struct loam_vmalloc_stats {
 	uint64_t free_nodes;
 	uint64_t waiting_areas; /* freed, not yet flushed and given back */
 	uint64_t cached_stacks;
+	uint64_t ready_pages; /* frames that CPUs keep for their next areas */
 	uint64_t flushes;
 	uint64_t refused_frees; /* calls that answered false */
 	uintptr_t last_refused; /* the address of the last of them */
@@ -304,7 +305,8 @@ struct loam_vm {
 	size_t batch_areas;
 	size_t batch_pages;
 	uint64_t ram_pages;
-	void **cpus; /* frames of per-CPU structs */
+	uint64_t bits; /* of an entry for memory, beside its address */
+	void **cpus;   /* frames of per-CPU structs */
 	struct loam_vmalloc_chain cpu_frames;
 	struct loam_lock lock;                                  /* rank VMALLOC */
 	struct loam_vmalloc_sealed sealed[LOAM_VMALLOC_SEALED]; /* [V] oldest first */

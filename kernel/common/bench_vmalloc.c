@@ -55,7 +55,7 @@ static void map(const void *context, unsigned long n)
 
 static const char why[] =
 	"besides frames and entries an area is found, claimed, published, flushed, released and recorded, each where "
-	"another CPU may be doing the same to it; docs/theory/vmalloc.md says what that costs";
+	"another CPU may be doing the same to it; docs/theory/vmalloc.md, Costs, says what of it takes how much";
 
 static void row(const char *name, void (*run)(const void *, unsigned long), const void *context, unsigned long n,
 		unsigned long at_most)

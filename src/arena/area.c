@@ -10,6 +10,7 @@
  * 4 Where the state is: in the slab, or in the extent's span; not in the record, whose line is not needed to claim and publish.
  */
 #include "find.h"
+#include "quick.h"
 
 static uint8_t slack_of(const struct loam_area *area, size_t npages)
 {
@@ -96,26 +97,6 @@ enum loam_status loam_arena_reserve_claimed(struct loam_arena *arena, size_t npa
 	return reserve(arena, npages, align, LOAMI_AREA_CLAIMED, area);
 }
 
-/* LIVE -> CLAIMED for the byte @at, which was seen as @seen. */
-static bool swap_claim(uint8_t *at, uint8_t seen)
-{
-	uint32_t *word = (uint32_t *)(void *)((uintptr_t)at & ~(uintptr_t)3);
-	unsigned int shift = (unsigned int)((uintptr_t)at & 3) * 8; /* the architectures served are little-endian */
-	uint32_t expected = loami_load_relaxed(word);
-
-	while ((uint8_t)(expected >> shift) == seen)
-		if (loami_cas(word, &expected, expected + ((uint32_t)(LOAMI_AREA_CLAIMED - LOAMI_AREA_LIVE) << shift)))
-			return true;
-	return false;
-}
-
-static void set_state(struct loami_span *span, unsigned int index, uint8_t state)
-{
-	uint8_t *at = loami_state(span, index);
-
-	loami_store_release(at, (uint8_t)((loami_load_relaxed(at) & ~LOAMI_AREA_STATE) | state));
-}
-
 /* @flags 0: whatever the record says. Else the record that is looked at before the swap is the same one after it: sequences are never used twice. */
 static inline enum loam_status claim(struct loam_arena *arena, uintptr_t address, uint32_t flags,
 				     struct loam_area *area)
@@ -135,12 +116,12 @@ static inline enum loam_status claim(struct loam_arena *arena, uintptr_t address
 			if (LOAMI_UNLIKELY((loami_load_acquire(&area->record->flags) & flags) == 0))
 				return LOAM_ERR_NOT_FOUND;
 		}
-		if (LOAMI_UNLIKELY(!swap_claim(loami_state(area->span, area->index), state))) /* CLAIM */
+		if (LOAMI_UNLIKELY(!loami_swap_claim(loami_state(area->span, area->index), state))) /* CLAIM */
 			continue;
 		if (LOAMI_LIKELY(loami_load_acquire(&((struct loami_span *)area->span)->version) == area->version &&
 				 (flags == 0 || loami_load_relaxed(&area->record->sequence) == sequence)))
 			return LOAM_OK;
-		set_state(area->span, area->index, LOAMI_AREA_LIVE);
+		loami_set_state(area->span, area->index, LOAMI_AREA_LIVE);
 	}
 }
 
@@ -172,7 +153,7 @@ void loam_arena_unclaim(struct loam_arena *arena, const struct loam_area *area)
 	struct loami_span *span = claimed_span(area, "unclaim");
 
 	(void)arena;
-	set_state(span, area->index, LOAMI_AREA_LIVE);
+	loami_set_state(span, area->index, LOAMI_AREA_LIVE);
 }
 
 enum loam_status loam_arena_resize(struct loam_arena *arena, struct loam_area *area, size_t npages)
@@ -217,20 +198,15 @@ static void publish_slow(struct loam_arena *arena, struct loami_arena_cpu *cpu, 
 	}
 }
 
-void loam_arena_publish(struct loam_arena *arena, const struct loam_area *area, struct loam_arena_open *open)
+void loami_arena_publish(struct loam_arena *arena, struct loami_arena_cpu *cpu, unsigned int number,
+			 const struct loam_area *area, struct loam_arena_open *open)
 {
-	struct loami_span *span = claimed_span(area, "publish");
+	struct loami_span *span = area->span;
 	uint8_t *at = loami_state(span, area->index);
-	struct loami_arena_cpu *cpu;
-	unsigned int number;
-	unsigned long irq;
 
+	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
 	loami_store_release(at, loami_load_relaxed(at) | LOAMI_AREA_DIRTY); /* DIRTY: from CLAIMED, one bit more */
-	irq = loam_port_irq_save();
-	number = loam_port_cpu();
-	cpu = loami_arena_cpu(arena, number);
-	loami_lock(&cpu->lock);
-	if (LOAMI_LIKELY(cpu->entries != NULL && cpu->nentries < LOAMI_ARENA_ENTRIES))
+	if (LOAMI_LIKELY(loami_batch_has_room(cpu)))
 		cpu->entries[cpu->nentries++] = loami_entry(span, area->index);
 	else
 		publish_slow(arena, cpu, area);
@@ -240,6 +216,20 @@ void loam_arena_publish(struct loam_arena *arena, const struct loam_area *area, 
 	cpu->given_pages += area->npages;
 	if (open != NULL)
 		*open = (struct loam_arena_open){.cpu = number, .nareas = cpu->open.nareas, .npages = cpu->open.npages};
+}
+
+void loam_arena_publish(struct loam_arena *arena, const struct loam_area *area, struct loam_arena_open *open)
+{
+	struct loami_arena_cpu *cpu;
+	unsigned int number;
+	unsigned long irq;
+
+	(void)claimed_span(area, "publish");
+	irq = loam_port_irq_save();
+	number = loam_port_cpu();
+	cpu = loami_arena_cpu(arena, number);
+	loami_lock(&cpu->lock);
+	loami_arena_publish(arena, cpu, number, area, open);
 	loami_unlock(&cpu->lock);
 	loam_port_irq_restore(irq);
 }
@@ -255,7 +245,7 @@ void loam_arena_release(struct loam_arena *arena, const struct loam_area *area)
 	cpu->direct_areas++;
 	cpu->given_pages += area->npages;
 	if (!loami_span_is_extent(span))
-		loami_slab_put_locked(arena, cpu, span, area->index);
+		loami_slab_put(arena, cpu, span, area->index);
 	loami_unlock_irq(&cpu->lock, irq);
 	if (loami_span_is_extent(span))
 		loami_extent_release(arena, span);

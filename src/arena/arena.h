@@ -220,6 +220,10 @@ static inline unsigned int loami_entry_index(uint64_t entry)
 {
 	return (unsigned int)entry & (LOAMI_ARENA_SLOTS_MAX - 1);
 }
+static inline struct loam_area_record *loami_entry_record(uint64_t entry)
+{
+	return &loami_entry_span(entry)->records[loami_entry_index(entry)];
+}
 
 /* ---- per CPU -------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -281,13 +285,25 @@ uint64_t loami_head_next(uint64_t head);
 
 /* ---- slabs (slab.c) ------------------------------------------------------------------------------------------------------------------------------- */
 
-unsigned int loami_class_of(unsigned int pages);
+enum { LOAMI_ARENA_EXACT = 16, LOAMI_ARENA_PER_DOUBLING_SHIFT = 3 };
+
+/* @pages with the guard. */
+static inline unsigned int loami_class_of(unsigned int pages)
+{
+	unsigned int log;
+
+	if (LOAMI_LIKELY(pages <= LOAMI_ARENA_EXACT))
+		return pages - 1;
+	log = loami_log2_floor(pages - 1);
+	return LOAMI_ARENA_EXACT + ((log - 4) << LOAMI_ARENA_PER_DOUBLING_SHIFT) +
+	       ((pages - 1) >> (log - LOAMI_ARENA_PER_DOUBLING_SHIFT)) - 8;
+}
 unsigned int loami_class_pages(unsigned int size_class);
+/* Into and out of the list of its class, with the lock of its CPU. */
+void loami_slab_list(struct loami_arena_cpu *cpu, struct loami_span *span);
+void loami_slab_unlist(struct loami_arena_cpu *cpu, struct loami_span *span);
 LOAM_NODISCARD enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, uint8_t state,
 						   struct loam_area *area);
-/* A place is free again. The lock of @cpu, whose slab it is, is held. */
-void loami_slab_put_locked(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span,
-			   unsigned int index);
 /* Give wholly free slabs that CPUs keep back to the extents. Return: pages. */
 size_t loami_slab_trim(struct loam_arena *arena);
 
@@ -300,6 +316,15 @@ LOAM_NODISCARD enum loam_status loami_extent_reserve(struct loam_arena *arena, s
 void loami_extent_release(struct loam_arena *arena, struct loami_span *span);
 /* Whether all that @area says is still so: the same span for the same run, the place in the same state. */
 bool loami_area_unchanged(const struct loam_arena *arena, const struct loam_area *area, uint8_t state);
+/* Step 2 for CPU @number, which is this one and @cpu, and its lock is held. @open may be NULL. */
+void loami_arena_publish(struct loam_arena *arena, struct loami_arena_cpu *cpu, unsigned int number,
+			 const struct loam_area *area, struct loam_arena_open *open);
+/* What is open on @cpu, whose lock is held; the caller joins it to a batch of his own. */
+struct loam_arena_batch loami_arena_seal(struct loam_arena *arena, struct loami_arena_cpu *cpu);
+static inline bool loami_batch_has_room(const struct loami_arena_cpu *cpu)
+{
+	return cpu->entries != NULL && cpu->nentries < LOAMI_ARENA_ENTRIES;
+}
 /* Batches. close: what is in the CPU's current frame joins the rest of its open batch. chain: an entry for which there is no frame. */
 void loami_batch_close_entries(struct loam_arena *arena, struct loami_arena_cpu *cpu);
 void loami_batch_chain(struct loam_arena_batch *batch, uint64_t entry);

@@ -7,16 +7,14 @@
  * 4 Invariant I9: a DIRTY range is in exactly one open or sealed batch. loam_arena_check() counts; every range that leaves a batch is checked to be dirty.
  * 5 Bound: locks are held for at most LOAMI_ARENA_RELEASE_CHUNK ranges at a time.
  */
-#include "arena.h"
+#include "quick.h"
 
 enum { AHEAD = 8 }; /* entries whose spans are fetched before they are needed */
 
 /* The link of a chained entry, where its record has its site. */
 static uint64_t *link_of(uint64_t entry)
 {
-	struct loam_area_record *record = &loami_entry_span(entry)->records[loami_entry_index(entry)];
-
-	return (uint64_t *)(void *)&record->site;
+	return (uint64_t *)(void *)&loami_entry_record(entry)->site;
 }
 
 void loami_batch_chain(struct loam_arena_batch *batch, uint64_t entry)
@@ -53,6 +51,17 @@ void loami_batch_close_entries(struct loam_arena *arena, struct loami_arena_cpu 
 	cpu->nentries = 0;
 }
 
+struct loam_arena_batch loami_arena_seal(struct loam_arena *arena, struct loami_arena_cpu *cpu)
+{
+	struct loam_arena_batch open;
+
+	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
+	loami_batch_close_entries(arena, cpu);
+	open = cpu->open;
+	cpu->open = LOAM_ARENA_BATCH_EMPTY;
+	return open;
+}
+
 bool loam_arena_seal(struct loam_arena *arena, unsigned int cpu_number, struct loam_arena_batch *batch)
 {
 	struct loami_arena_cpu *cpu = loami_arena_cpu(arena, cpu_number);
@@ -61,9 +70,7 @@ bool loam_arena_seal(struct loam_arena *arena, unsigned int cpu_number, struct l
 
 	LOAMI_NOT_FROM_NMI();
 	irq = loami_lock_irq(&cpu->lock);
-	loami_batch_close_entries(arena, cpu);
-	open = cpu->open;
-	cpu->open = LOAM_ARENA_BATCH_EMPTY;
+	open = loami_arena_seal(arena, cpu);
 	loami_unlock_irq(&cpu->lock, irq);
 	if (open.nareas == 0)
 		return false;
@@ -118,31 +125,44 @@ static void put_entries(struct loam_arena *arena, loam_pfn pfn)
 	loami_unlock_irq(&arena->lock, irq);
 }
 
-bool loam_arena_pop(struct loam_arena *arena, struct loam_arena_batch *batch, struct loam_area *area)
+/* The pages of an entry's range. The batch is the caller's, so nothing about it changes. */
+static inline size_t entry_pages(const struct loam_arena *arena, uint64_t entry)
 {
-	struct loami_span *span;
-	uint64_t entry;
+	const struct loami_span *span = loami_entry_span(entry);
 
-	if (batch->frames != LOAM_PFN_NONE) {
+	return loami_area_npages(arena, span, span->where,
+				 loami_load_relaxed(loami_state(span, loami_entry_index(entry))));
+}
+
+size_t loam_arena_pop(struct loam_arena *arena, struct loam_arena_batch *batch, size_t npages, uint64_t *entries,
+		      size_t n)
+{
+	size_t got = 0, taken = 0;
+
+	while (got < n && taken < npages && batch->frames != LOAM_PFN_NONE) {
 		loam_pfn pfn = batch->frames;
 		struct loam_slot *slot = loam_frame_slot(arena->frames, pfn);
+		const uint64_t *from = frame_entries(arena, pfn);
+		uint64_t left = slot->prev;
 
-		entry = frame_entries(arena, pfn)[--slot->prev];
-		if (slot->prev == 0) {
+		while (got < n && taken < npages && left > 0) {
+			entries[got] = from[--left];
+			taken += entry_pages(arena, entries[got++]);
+		}
+		slot->prev = left;
+		if (left == 0) {
 			batch->frames = slot->next;
 			put_entries(arena, pfn);
 		}
-	} else if (batch->chain != 0) {
-		entry = batch->chain;
-		batch->chain = loami_load_relaxed(link_of(entry));
-	} else {
-		return false;
 	}
-	span = loami_entry_span(entry);
-	(void)loami_area_describe(arena, span, span->where, loami_entry_index(entry), area);
-	batch->nareas--;
-	batch->npages -= area->npages;
-	return true;
+	while (got < n && taken < npages && batch->chain != 0) {
+		entries[got] = batch->chain;
+		batch->chain = loami_load_relaxed(link_of(entries[got]));
+		taken += entry_pages(arena, entries[got++]);
+	}
+	batch->nareas -= got;
+	batch->npages -= taken;
+	return got;
 }
 
 /* Ranges on their way from dirty to free, with the lock of the CPU whose slabs they are in. */
@@ -162,7 +182,8 @@ static void unlock_cpu(struct release *release)
 	release->cpu = NULL;
 }
 
-static void release_one(struct release *release, struct loami_span *span, unsigned int index)
+static inline __attribute__((always_inline)) void release_one(struct release *release, struct loami_span *span,
+							      unsigned int index)
 {
 	uint8_t state = loami_load_relaxed(loami_state(span, index)) & LOAMI_AREA_STATE;
 
@@ -186,7 +207,7 @@ static void release_one(struct release *release, struct loami_span *span, unsign
 	}
 	release->held++;
 	release->cpu->released_areas++;
-	loami_slab_put_locked(release->arena, release->cpu, span, index);
+	loami_slab_put(release->arena, release->cpu, span, index);
 }
 
 static void release_end(struct release *release)
@@ -204,13 +225,13 @@ static void release_end(struct release *release)
 	loami_unlock_irq(&cpu->lock, irq);
 }
 
-void loam_arena_release_popped(struct loam_arena *arena, const struct loam_area *areas, size_t n)
+void loam_arena_release_popped(struct loam_arena *arena, const uint64_t *entries, size_t n)
 {
 	struct release release = {.arena = arena};
 
 	LOAMI_NOT_FROM_NMI();
 	for (size_t i = 0; i < n; i++)
-		release_one(&release, areas[i].span, areas[i].index);
+		release_one(&release, loami_entry_span(entries[i]), loami_entry_index(entries[i]));
 	release_end(&release);
 }
 

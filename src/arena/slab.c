@@ -9,31 +9,19 @@
  *   after each release; I8 a place's bit is set exactly when its state is FREE. Checked by loam_arena_check().
  * 4 Locks: a CPU's lock guards its lists and its slabs' @free and links; the extent lock is taken inside it to dissolve.
  */
-#include "arena.h"
-
-enum { EXACT_CLASSES = 16, PER_DOUBLING_SHIFT = 3 };
-
-unsigned int loami_class_of(unsigned int pages)
-{
-	unsigned int log;
-
-	if (pages <= EXACT_CLASSES)
-		return pages - 1;
-	log = loami_log2_floor(pages - 1);
-	return EXACT_CLASSES + ((log - 4) << PER_DOUBLING_SHIFT) + ((pages - 1) >> (log - PER_DOUBLING_SHIFT)) - 8;
-}
+#include "quick.h"
 
 unsigned int loami_class_pages(unsigned int size_class)
 {
 	unsigned int log;
 
-	if (size_class < EXACT_CLASSES)
+	if (size_class < LOAMI_ARENA_EXACT)
 		return size_class + 1;
-	log = 4 + ((size_class - EXACT_CLASSES) >> PER_DOUBLING_SHIFT);
-	return (((size_class - EXACT_CLASSES) & 7) + 8 + 1) << (log - PER_DOUBLING_SHIFT);
+	log = 4 + ((size_class - LOAMI_ARENA_EXACT) >> LOAMI_ARENA_PER_DOUBLING_SHIFT);
+	return (((size_class - LOAMI_ARENA_EXACT) & 7) + 8 + 1) << (log - LOAMI_ARENA_PER_DOUBLING_SHIFT);
 }
 
-static void list_push(struct loami_arena_cpu *cpu, struct loami_span *span)
+void loami_slab_list(struct loami_arena_cpu *cpu, struct loami_span *span)
 {
 	struct loami_span **head = &cpu->partial[span->size_class];
 
@@ -44,7 +32,7 @@ static void list_push(struct loami_arena_cpu *cpu, struct loami_span *span)
 	*head = span;
 }
 
-static void list_remove(struct loami_arena_cpu *cpu, struct loami_span *span)
+void loami_slab_unlist(struct loami_arena_cpu *cpu, struct loami_span *span)
 {
 	if (span->prev != NULL)
 		span->prev->next = span->next;
@@ -109,44 +97,7 @@ static void dissolve(struct loam_arena *arena, struct loami_arena_cpu *cpu, stru
 	loami_unlock(&arena->lock);
 }
 
-/* A place of the first slab in the list of @class. The lock is held. */
-static inline struct loami_span *take_locked(struct loami_arena_cpu *cpu, unsigned int size_class, size_t npages,
-					     unsigned int *index)
-{
-	struct loami_span *span = cpu->partial[size_class];
-	uint64_t before = span->free;
-
-	if (LOAMI_UNLIKELY(before == span->all))
-		cpu->nempty[size_class]--;
-	*index = loami_ctz64(before);
-	span->free = before & (before - 1);
-	if (LOAMI_UNLIKELY(span->free == 0))
-		list_remove(cpu, span);
-	cpu->reserved_areas++;
-	cpu->reserved_pages += npages;
-	cpu->free_slot_pages -= loami_span_slot(span->where);
-	return span;
-}
-
-/* A place that has been taken becomes a range of @npages in @state. The span is this place's for as long, so its fields stand still. */
-static inline void start(const struct loam_arena *arena, struct loami_span *span, unsigned int index, size_t npages,
-			 uint8_t state, struct loam_area *area)
-{
-	uint64_t where = span->where;
-	uint64_t page = (loami_span_first(where) << arena->shift) + (uint64_t)index * loami_span_slot(where);
-
-	area->start = arena->base + (page << LOAM_PAGE_SHIFT);
-	area->npages = npages;
-	area->capacity = loami_span_slot(where) - arena->guard;
-	area->record = &span->records[index];
-	area->span = span;
-	area->index = index;
-	area->version = loami_load_relaxed(&span->version);
-	loami_store_release(&span->state[index],
-			    (uint8_t)((area->capacity - npages) << LOAMI_AREA_SLACK_SHIFT | state));
-}
-
-/* The same from @class or a larger one of @number's slabs. */
+/* A place from @class or a larger one of @number's slabs. */
 static struct loami_span *take_any(struct loam_arena *arena, unsigned int number, unsigned int size_class,
 				   size_t npages, unsigned int *index)
 {
@@ -159,7 +110,7 @@ static struct loami_span *take_any(struct loam_arena *arena, unsigned int number
 	       loami_class_pages(size_class) - arena->guard - npages <= LOAMI_AREA_SLACK_MAX;
 	     size_class++)
 		if (cpu->partial[size_class] != NULL)
-			span = take_locked(cpu, size_class, npages, index);
+			span = loami_slab_take(cpu, size_class, npages, index);
 	loami_unlock_irq(&cpu->lock, irq);
 	return span;
 }
@@ -185,10 +136,10 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 			cpu->free_slot_pages +=
 				(uint64_t)loami_span_nslots(span->where) * loami_class_pages(size_class);
 			cpu->nempty[size_class]++;
-			list_push(cpu, span);
-			span = take_locked(cpu, size_class, npages, &index);
+			loami_slab_list(cpu, span);
+			span = loami_slab_take(cpu, size_class, npages, &index);
 			loami_unlock_irq(&cpu->lock, irq);
-			start(arena, span, index, npages, state, area);
+			loami_slab_start(arena, span, index, npages, state, area);
 			return LOAM_OK;
 		}
 		if (status == LOAM_ERR_NO_RANGE)
@@ -201,7 +152,7 @@ static enum loam_status reserve_slow(struct loam_arena *arena, unsigned int numb
 		span = take_any(arena, (number + i) % arena->ncpus, size_class, npages, &index);
 	if (span == NULL)
 		return status;
-	start(arena, span, index, npages, state, area);
+	loami_slab_start(arena, span, index, npages, state, area);
 	return LOAM_OK;
 }
 
@@ -216,41 +167,25 @@ enum loam_status loami_slab_reserve(struct loam_arena *arena, size_t npages, uin
 
 	loami_lock(&cpu->lock);
 	if (LOAMI_LIKELY(cpu->partial[size_class] != NULL))
-		span = take_locked(cpu, size_class, npages, &index);
+		span = loami_slab_take(cpu, size_class, npages, &index);
 	loami_unlock(&cpu->lock);
 	loam_port_irq_restore(irq);
 
 	if (LOAMI_UNLIKELY(span == NULL))
 		return reserve_slow(arena, number, size_class, npages, state, area);
-	start(arena, span, index, npages, state, area);
+	loami_slab_start(arena, span, index, npages, state, area);
 	return LOAM_OK;
 }
 
 /* The last place of a slab is free again; @cpu, whose it is, keeps it or not. */
-static void put_empty(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span)
+void loami_slab_put_empty(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span)
 {
 	if (cpu->nempty[span->size_class] == 0) {
 		cpu->nempty[span->size_class] = 1;
 		return;
 	}
-	list_remove(cpu, span);
+	loami_slab_unlist(cpu, span);
 	dissolve(arena, cpu, span);
-}
-
-void loami_slab_put_locked(struct loam_arena *arena, struct loami_arena_cpu *cpu, struct loami_span *span,
-			   unsigned int index)
-{
-	uint64_t before = span->free;
-
-	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
-	loami_record_clear(&span->records[index]);
-	loami_store_release(&span->state[index], LOAMI_AREA_FREE);
-	span->free = before | UINT64_C(1) << index;
-	cpu->free_slot_pages += loami_span_slot(span->where);
-	if (before == 0)
-		list_push(cpu, span);
-	if (LOAMI_UNLIKELY(span->free == span->all))
-		put_empty(arena, cpu, span);
 }
 
 size_t loami_slab_trim(struct loam_arena *arena)
@@ -271,7 +206,7 @@ size_t loami_slab_trim(struct loam_arena *arena)
 					continue;
 				cpu->nempty[size_class]--;
 				npages += span->ngranules << arena->shift;
-				list_remove(cpu, span);
+				loami_slab_unlist(cpu, span);
 				dissolve(arena, cpu, span);
 			}
 			loami_unlock_irq(&cpu->lock, irq);

@@ -54,6 +54,7 @@ static void dump_used(const struct loam_system *system, const struct loam_snapsh
 	print_owner("heap", owners.heap);
 	print_owner("vmalloc areas", owners.areas);
 	print_owner("vmalloc's records, and its page 0", owners.records);
+	print_owner("kept for vmalloc's next areas", owners.ready);
 	print_owner("page tables", owners.tables);
 	/* Freed areas keep their frames until every CPU has flushed; freed stacks are kept for the next one. */
 	if (s->vmalloc.waiting_areas + s->vmalloc.cached_stacks != 0)

@@ -44,6 +44,7 @@ struct loami_owners {
 	uint64_t heap;
 	uint64_t areas;   /* live vmalloc areas, but for the heap's */
 	uint64_t records; /* vmalloc's and the arena's metadata, and the frame behind page 0 */
+	uint64_t ready;   /* frames that CPUs keep for their next areas */
 	uint64_t tables;
 	uint64_t sum;
 };

@@ -150,6 +150,7 @@ static void put_vmalloc(struct json *json, const struct loam_vmalloc_stats *v)
 	NUMBER(v, free_nodes);
 	NUMBER(v, waiting_areas);
 	NUMBER(v, cached_stacks);
+	NUMBER(v, ready_pages);
 	NUMBER(v, flushes);
 	NUMBER(v, refused_frees);
 	NUMBER(v, last_refused);

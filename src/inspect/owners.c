@@ -79,6 +79,7 @@ struct loami_owners loami_owners_take(const struct loam_system *system, const st
 	if (s->has_vmalloc) {
 		loami_areas_walk(system->vm, system->heap, add_area, &owners.areas);
 		owners.records = s->vmalloc.metadata_pages + 1; /* and the frame at its page 0 */
+		owners.ready = s->vmalloc.ready_pages;
 	}
 	/* A heap over a block of its own has no frames of this machine; what served before it was set up was the kernel's. */
 	if (s->has_heap && system->heap->frames == system->frames)
@@ -86,6 +87,6 @@ struct loami_owners loami_owners_take(const struct loam_system *system, const st
 			(s->heap.total_bytes - (system->heap->bump_end - system->heap->bump_start)) >> LOAM_PAGE_SHIFT;
 	if (system->tree != NULL)
 		owners.tables = tables_in_frames(system->tree, system->frames);
-	owners.sum = owners.heap + owners.areas + owners.records + owners.tables;
+	owners.sum = owners.heap + owners.areas + owners.records + owners.ready + owners.tables;
 	return owners;
 }

@@ -8,15 +8,14 @@
 
 #include "tree.h"
 
-/* Where the entries of [va, va + npages pages) begin in their leaf table. NULL: this is another case. */
-static inline uint64_t *loami_quick_entries(const struct loam_pagetable *tree, uintptr_t va, size_t npages)
+/* The leaf table for @va, which will be that for as long as there is the tree. NULL: there is none, or it may vanish. */
+static inline uint64_t *loami_quick_table(const struct loam_pagetable *tree, uintptr_t va)
 {
 	const struct loam_paging_format *format = tree->format;
 	uint64_t *table;
 
-	if (LOAMI_UNLIKELY(npages - 1 >= LOAMI_TABLE_ENTRIES - loami_index(va, 0) ||
-			   !loami_is_aligned(va, LOAM_PAGE_SIZE) || !tree->keep_empty_tables ||
-			   tree->inherited_end != 0 || !loami_is_translatable(format, va, va)))
+	if (LOAMI_UNLIKELY(!tree->keep_empty_tables || tree->inherited_end != 0 ||
+			   !loami_is_translatable(format, va, va)))
 		return NULL;
 	table = loami_table(tree, tree->root);
 	for (unsigned int shift = loami_level_shift(loami_root_level(tree)); shift > LOAM_PAGE_SHIFT;
@@ -28,15 +27,78 @@ static inline uint64_t *loami_quick_entries(const struct loam_pagetable *tree, u
 			return NULL;
 		table = loami_table(tree, loami_entry_address(format, entry));
 	}
-	return &table[loami_index(va, 0)];
+	return table;
+}
+
+/* Do @npages from @va on lie in one leaf table? */
+static inline bool loami_quick_is_short(uintptr_t va, size_t npages)
+{
+	return LOAMI_LIKELY(npages - 1 < LOAMI_TABLE_ENTRIES - loami_index(va, 0));
+}
+
+/* Where the entries of [va, va + npages pages) begin in their leaf table. NULL: this is another case. */
+static inline uint64_t *loami_quick_entries(const struct loam_pagetable *tree, uintptr_t va, size_t npages)
+{
+	uint64_t *table;
+
+	if (LOAMI_UNLIKELY(!loami_quick_is_short(va, npages) || !loami_is_aligned(va, LOAM_PAGE_SIZE)))
+		return NULL;
+	table = loami_quick_table(tree, va);
+	return table != NULL ? &table[loami_index(va, 0)] : NULL;
+}
+
+/* Are they all empty? All valid? */
+static inline bool loami_quick_empty(const uint64_t *entries, size_t npages)
+{
+	uint64_t used = 0;
+
+	for (size_t i = 0; i < npages; i++)
+		used |= loami_load_relaxed(&entries[i]);
+	return LOAMI_LIKELY(used == 0);
+}
+static inline bool loami_quick_valid(const uint64_t *entries, size_t npages)
+{
+	uint64_t valid = LOAMI_ENTRY_VALID;
+
+	for (size_t i = 0; i < npages; i++)
+		valid &= loami_load_relaxed(&entries[i]);
+	return LOAMI_LIKELY(valid != 0);
+}
+
+/* What an entry of 4 KiB says beside its address. */
+static inline uint64_t loami_quick_bits(const struct loam_paging_format *format, const struct loam_mapping *mapping)
+{
+	return format->leaf_bits[0] | format->prot[loami_prot_index(mapping->prot)] | format->cache[mapping->cache];
+}
+
+/* The frame of a valid entry. */
+static inline loam_pfn loami_quick_frame(const struct loam_paging_format *format, uint64_t entry)
+{
+	return (entry & format->address_mask) >> (LOAM_PAGE_SHIFT - format->address_shift);
+}
+
+/* Write entries that were seen empty, and clear ones that were seen valid: CLEAR (tests/model/tlb.pml), as in clear_piece(). The address field of every format takes any frame number
+ * that has passed, unmasked. After a write, loam_port_pte_sync(). */
+static inline void loami_quick_write(const struct loam_paging_format *format, uint64_t *entries, const loam_pfn *pfns,
+				     size_t npages, uint64_t bits)
+{
+	unsigned int shift = LOAM_PAGE_SHIFT - format->address_shift;
+
+	for (size_t i = 0; i < npages; i++)
+		loami_store_relaxed(&entries[i], pfns[i] << shift | bits);
+}
+static inline void loami_quick_clear(const struct loam_paging_format *format, uint64_t *entries, loam_pfn *pfns,
+				     size_t npages)
+{
+	for (size_t i = 0; i < npages; i++) {
+		pfns[i] = loami_quick_frame(format, loami_load_relaxed(&entries[i]));
+		loami_store_relaxed(&entries[i], 0);
+	}
 }
 
 static inline bool loami_quick_map(const struct loam_pagetable *tree, uintptr_t va, const loam_pfn *pfns, size_t npages,
 				   const struct loam_mapping *mapping)
 {
-	const struct loam_paging_format *format = tree->format;
-	unsigned int shift = LOAM_PAGE_SHIFT - format->address_shift;
-	uint64_t bits, used = 0;
 	uint64_t *entries;
 	loam_pfn all = 0;
 
@@ -45,41 +107,28 @@ static inline bool loami_quick_map(const struct loam_pagetable *tree, uintptr_t 
 			   (mapping->largest_leaf != 12 && mapping->largest_leaf != 0)))
 		return false;
 	entries = loami_quick_entries(tree, va, npages);
-	if (LOAMI_UNLIKELY(entries == NULL))
+	if (LOAMI_UNLIKELY(entries == NULL) || !loami_quick_empty(entries, npages))
 		return false;
-	for (size_t i = 0; i < npages; i++) {
-		used |= loami_load_relaxed(&entries[i]);
-		all |= pfns[i];
-	}
-	if (LOAMI_UNLIKELY(used != 0 || all > loami_mask64(tree->pa_bits) >> LOAM_PAGE_SHIFT))
-		return false;
-	bits = format->leaf_bits[0] | format->prot[loami_prot_index(mapping->prot)] | format->cache[mapping->cache];
-	/* The address field of every format takes any frame number that has passed, unmasked. */
 	for (size_t i = 0; i < npages; i++)
-		loami_store_relaxed(&entries[i], pfns[i] << shift | bits);
+		all |= pfns[i];
+	if (LOAMI_UNLIKELY(all > loami_mask64(tree->pa_bits) >> LOAM_PAGE_SHIFT))
+		return false;
+	loami_quick_write(tree->format, entries, pfns, npages, loami_quick_bits(tree->format, mapping));
 	loam_port_pte_sync();
 	return true;
 }
 
-/* CLEAR (tests/model/tlb.pml), as in clear_piece(). @pfns NULL: nobody asks for the frames. */
+/* @pfns NULL: nobody asks for the frames. */
 static inline bool loami_quick_unmap(const struct loam_pagetable *tree, uintptr_t va, size_t npages, loam_pfn *pfns)
 {
-	const struct loam_paging_format *format = tree->format;
-	unsigned int shift = LOAM_PAGE_SHIFT - format->address_shift;
-	uint64_t mask = format->address_mask, valid = LOAMI_ENTRY_VALID;
 	uint64_t *entries = loami_quick_entries(tree, va, npages);
 
-	if (LOAMI_UNLIKELY(entries == NULL))
+	if (LOAMI_UNLIKELY(entries == NULL) || !loami_quick_valid(entries, npages))
 		return false;
-	for (size_t i = 0; i < npages; i++)
-		valid &= loami_load_relaxed(&entries[i]);
-	if (LOAMI_UNLIKELY(valid == 0))
-		return false;
-	for (size_t i = 0; i < npages; i++) {
-		if (pfns != NULL)
-			pfns[i] = (loami_load_relaxed(&entries[i]) & mask) >> shift;
+	if (pfns != NULL)
+		loami_quick_clear(tree->format, entries, pfns, npages);
+	for (size_t i = 0; pfns == NULL && i < npages; i++)
 		loami_store_relaxed(&entries[i], 0);
-	}
 	return true;
 }
 

@@ -22,7 +22,7 @@ enum loam_status loami_stock_fill(struct loam_pagetable *tree, struct loami_stoc
 		unsigned long irq = loami_lock_irq(&tree->lock);
 
 		for (; n > 0 && tree->stock != LOAM_PADDR_NONE; n--)
-			loami_stock_put(tree, stock, loami_chain_take(tree, &tree->stock));
+			loami_stock_put(tree, stock, loami_tables_take(tree, &tree->stock));
 		loami_unlock_irq(&tree->lock, irq);
 	}
 	for (; n > 0; n--) {
@@ -46,14 +46,14 @@ loam_paddr loami_stock_take(const struct loam_pagetable *tree, struct loami_stoc
 {
 	LOAMI_ASSERT(stock->ntables > 0);
 	stock->ntables--;
-	return loami_chain_take(tree, &stock->first);
+	return loami_tables_take(tree, &stock->first);
 }
 
 void loami_stock_put(const struct loam_pagetable *tree, struct loami_stock *stock, loam_paddr table)
 {
 	if (stock->ntables++ == 0)
 		stock->first = LOAM_PADDR_NONE;
-	loami_chain_put(tree, &stock->first, table);
+	loami_tables_put(tree, &stock->first, table);
 }
 
 void loami_give_back(struct loam_pagetable *tree, loam_paddr table)
@@ -61,7 +61,7 @@ void loami_give_back(struct loam_pagetable *tree, loam_paddr table)
 	if (tree->source.free == NULL) {
 		unsigned long irq = loami_lock_irq(&tree->lock);
 
-		loami_chain_put(tree, &tree->stock, table);
+		loami_tables_put(tree, &tree->stock, table);
 		loami_unlock_irq(&tree->lock, irq);
 		return;
 	}
@@ -240,9 +240,9 @@ static void destroy_tables(struct loam_pagetable *tree)
 void loam_pagetable_destroy(struct loam_pagetable *tree)
 {
 	while (tree->detached != LOAM_PADDR_NONE)
-		loami_give_back(tree, loami_chain_take(tree, &tree->detached));
+		loami_give_back(tree, loami_tables_take(tree, &tree->detached));
 	while (tree->flushed != LOAM_PADDR_NONE)
-		loami_give_back(tree, loami_chain_take(tree, &tree->flushed));
+		loami_give_back(tree, loami_tables_take(tree, &tree->flushed));
 	if (!tree->foreign_root)
 		destroy_tables(tree);
 	tree->root = LOAM_PADDR_NONE;

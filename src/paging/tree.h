@@ -84,13 +84,13 @@ static inline struct loami_place loami_descend(const struct loam_pagetable *tree
 	}
 }
 
-static inline void loami_chain_put(const struct loam_pagetable *tree, loam_paddr *first, loam_paddr table)
+static inline void loami_tables_put(const struct loam_pagetable *tree, loam_paddr *first, loam_paddr table)
 {
 	loami_store_relaxed(&loami_table(tree, table)[0], *first == LOAM_PADDR_NONE ? LOAMI_LINK_END : *first);
 	*first = table;
 }
 
-static inline loam_paddr loami_chain_take(const struct loam_pagetable *tree, loam_paddr *first)
+static inline loam_paddr loami_tables_take(const struct loam_pagetable *tree, loam_paddr *first)
 {
 	loam_paddr table = *first;
 	uint64_t link = loami_load_relaxed(&loami_table(tree, table)[0]);

@@ -25,7 +25,7 @@ static bool cut_if_empty(struct loam_pagetable *tree, uint64_t *slot, size_t nea
 		if (loami_load_relaxed(&table[(near + i) % LOAMI_TABLE_ENTRIES]) != 0)
 			return false;
 	loami_store_seq(slot, 0); /* pairs with the query's count, tree.h 3 */
-	loami_chain_put(tree, &tree->detached, pa);
+	loami_tables_put(tree, &tree->detached, pa);
 	tree->ndetached++;
 	return true;
 }
@@ -108,7 +108,7 @@ void loam_pagetable_release(struct loam_pagetable *tree, struct loam_table_batch
 
 	for (; batch->ntables > 0; batch->ntables--) {
 		irq = loami_lock_irq(&tree->lock);
-		loami_chain_put(tree, &tree->flushed, loami_chain_take(tree, &batch->first));
+		loami_tables_put(tree, &tree->flushed, loami_tables_take(tree, &batch->first));
 		loami_unlock_irq(&tree->lock, irq);
 	}
 	irq = loami_lock_irq(&tree->lock);
@@ -119,5 +119,5 @@ void loam_pagetable_release(struct loam_pagetable *tree, struct loam_table_batch
 	}
 	loami_unlock_irq(&tree->lock, irq);
 	while (ready != LOAM_PADDR_NONE)
-		loami_give_back(tree, loami_chain_take(tree, &ready));
+		loami_give_back(tree, loami_tables_take(tree, &ready));
 }

@@ -77,22 +77,17 @@ enum loam_status loami_vm_policy(struct loam_vm *vm, size_t nbytes, size_t align
 	return LOAM_OK;
 }
 
-enum loam_status loam_vmalloc_status(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_opts *opts,
-				     void **address)
+enum loam_status loami_vm_alloc(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_opts *opts, void **address)
 {
-	static const struct loam_vmalloc_opts defaults;
 	struct loami_vm_request request;
 	struct loam_area area = {0};
 	enum loam_status status;
 	size_t align;
 	bool huge;
 
-	LOAMI_TASK_ONLY();
 	status = loami_vm_ensure(vm);
 	if (status != LOAM_OK)
 		return status;
-	if (opts == NULL)
-		opts = &defaults;
 	status = loami_vm_policy(vm, nbytes, opts->align);
 	if (status != LOAM_OK)
 		return status;
@@ -110,13 +105,6 @@ enum loam_status loam_vmalloc_status(struct loam_vm *vm, size_t nbytes, const st
 	return status;
 }
 
-void *loam_vmalloc(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_opts *opts)
-{
-	void *address;
-
-	return loam_vmalloc_status(vm, nbytes, opts, &address) == LOAM_OK ? address : NULL;
-}
-
 /* Claim and clear. */
 static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area, struct loami_vm_frames *frames)
 {
@@ -129,12 +117,11 @@ static bool take_down(struct loam_vm *vm, void *address, struct loam_area *area,
 	return true;
 }
 
-bool loam_vfree(struct loam_vm *vm, void *address)
+bool loami_vm_free(struct loam_vm *vm, void *address)
 {
 	struct loami_vm_frames frames;
 	struct loam_area area;
 
-	LOAMI_NOT_FROM_NMI();
 	if (address == NULL)
 		return true;
 	if (!take_down(vm, address, &area, &frames))

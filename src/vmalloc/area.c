@@ -85,20 +85,6 @@ enum loam_status loami_vm_reserve(struct loam_vm *vm, size_t npages, size_t alig
 	return status == LOAM_ERR_TOO_LARGE ? LOAM_ERR_NO_RANGE : status;
 }
 
-void loami_vm_count(struct loam_vm *vm, size_t npages)
-{
-	uint64_t live = loami_fetch_add_relaxed(&vm->live_pages, npages) + npages;
-	uint64_t peak = loami_load_relaxed(&vm->peak_pages);
-
-	while (live > peak && !loami_cas(&vm->peak_pages, &peak, live))
-		;
-}
-
-void loami_vm_uncount(struct loam_vm *vm, size_t npages)
-{
-	(void)loami_fetch_sub_relaxed(&vm->live_pages, npages);
-}
-
 void loami_vm_write_record(const struct loam_area *area, const struct loami_vm_request *request, uint64_t sequence)
 {
 	loam_arena_write_record(area, &(struct loam_area_record){.sequence = sequence,

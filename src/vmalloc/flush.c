@@ -35,14 +35,16 @@ static void let_go(struct loam_vm *vm)
 static void seal_cpu(struct loam_vm *vm, unsigned int number, struct loam_vmalloc_sealed *sealed)
 {
 	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
+	struct loam_arena_batch areas;
 	struct loam_vmalloc_chain loose;
-	unsigned long irq = loami_lock_irq(&cpu->lock);
+	unsigned long irq = loami_lock_irq(&cpu->arena->lock);
 
-	(void)loam_arena_seal(&vm->arena, number, &sealed->areas);
+	areas = loami_arena_seal(&vm->arena, cpu->arena);
 	loami_list_seal(vm, cpu, &sealed->list);
 	loose = cpu->loose;
 	cpu->loose = LOAMI_CHAIN_EMPTY;
-	loami_unlock_irq(&cpu->lock, irq);
+	loami_unlock_irq(&cpu->arena->lock, irq);
+	loam_arena_join(&vm->arena, &sealed->areas, &areas);
 	loami_chain_join(vm->config.frames, &sealed->loose, &loose);
 }
 
@@ -171,28 +173,18 @@ struct part {
 	size_t nrun;
 	size_t nareas;
 	loam_pfn run[LOAMI_VM_RUN];
-	struct loam_area areas[LOAMI_VM_REAP_AREAS];
+	uint64_t areas[LOAMI_VM_REAP_AREAS];
 };
-
-/* What an area of @npages counts for. */
-static size_t weight(size_t npages)
-{
-	return npages < 4 ? 4 : npages;
-}
 
 static void take_part(struct loam_vm *vm, struct loam_vmalloc_sealed *sealed, size_t npages, struct part *part)
 {
-	size_t taken = 0;
-
 	part->loose = sealed->loose;
 	sealed->loose = LOAMI_CHAIN_EMPTY;
 	if (npages == SIZE_MAX)
 		loami_list_join(vm, &part->whole, &sealed->list);
 	else
 		part->nrun = loami_list_take(vm, &sealed->list, npages, part->run, &part->whole);
-	while (part->nareas < LOAMI_VM_REAP_AREAS && taken < npages &&
-	       loam_arena_pop(&vm->arena, &sealed->areas, &part->areas[part->nareas]))
-		taken += weight(part->areas[part->nareas++].npages);
+	part->nareas = loam_arena_pop(&vm->arena, &sealed->areas, npages, part->areas, LOAMI_VM_REAP_AREAS);
 }
 
 static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
@@ -222,18 +214,54 @@ static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
 	return found;
 }
 
-/* Return: pages of frames. */
-static size_t give_back(struct loam_vm *vm, struct part *part)
+/* Frames for this CPU's next areas, as far as there is room. Return: how many of the front of @run. */
+static size_t keep_ready(struct loam_vm *vm, const loam_pfn *run, size_t n)
+{
+	struct loami_vm_cpu *cpu;
+	unsigned long irq;
+
+	n = loam_frame_renew_batch(vm->config.frames, run, n);
+	irq = loam_port_irq_save();
+	cpu = loami_vm_cpu(vm, loam_port_cpu());
+	loami_lock(&cpu->arena->lock);
+	if (n > LOAMI_VM_READY - cpu->nready)
+		n = LOAMI_VM_READY - cpu->nready;
+	__builtin_memcpy(&cpu->ready[cpu->nready], run, n * sizeof(run[0]));
+	cpu->nready += (uint32_t)n;
+	loami_unlock_irq(&cpu->arena->lock, irq);
+	return n;
+}
+
+size_t loami_vm_drain_ready(struct loam_vm *vm, unsigned int number)
+{
+	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
+	loam_pfn run[LOAMI_VM_READY];
+	unsigned long irq = loami_lock_irq(&cpu->arena->lock);
+	size_t n = cpu->nready;
+
+	__builtin_memcpy(run, cpu->ready, n * sizeof(run[0]));
+	cpu->nready = 0;
+	loami_unlock_irq(&cpu->arena->lock, irq);
+	if (n > 0)
+		loam_frame_free_batch(vm->config.frames, run, n);
+	return n;
+}
+
+/* @ready: frames may go to this CPU's next areas. Return: pages of frames. */
+static size_t give_back(struct loam_vm *vm, struct part *part, bool ready)
 {
 	size_t given = loami_chain_free(vm->config.frames, &part->loose) + part->nrun;
+	size_t kept = 0;
 
 	given += loami_list_free(vm, &part->whole);
-	if (part->nrun > 0)
-		loam_frame_free_batch(vm->config.frames, part->run, part->nrun);
+	if (ready && part->nrun > 0)
+		kept = keep_ready(vm, part->run, part->nrun);
+	if (kept < part->nrun)
+		loam_frame_free_batch(vm->config.frames, part->run + kept, part->nrun - kept);
 	for (size_t i = 0; i < part->nareas; i++) {
 		struct loam_vmalloc_chain chain = LOAMI_CHAIN_EMPTY;
 
-		chain.first = loami_load_relaxed(&part->areas[i].record->owner);
+		chain.first = loami_load_relaxed(&loami_entry_record(part->areas[i])->owner);
 		if (chain.first != LOAM_PFN_NONE)
 			given += loami_chain_free(vm->config.frames, &chain);
 	}
@@ -248,7 +276,7 @@ size_t loami_vm_reap(struct loam_vm *vm, size_t npages)
 
 	reap_tables(vm);
 	while (loami_load_acquire(&vm->nsealed) > 0 && take_flushed(vm, npages, &part)) {
-		given += give_back(vm, &part);
+		given += give_back(vm, &part, false);
 		let_go(vm);
 		if (npages != SIZE_MAX)
 			break;
@@ -256,33 +284,26 @@ size_t loami_vm_reap(struct loam_vm *vm, size_t npages)
 	return given;
 }
 
-/* The owed of the CPU that happens to run: an update lost to an interrupt or a migration only delays. An area costs as much as some pages. */
-void loami_vm_repay(struct loam_vm *vm, size_t npages)
+void loami_vm_repay_now(struct loam_vm *vm, size_t npages)
 {
-	struct loami_vm_cpu *cpu;
-	size_t owed;
+	struct part part;
 
-	if (loami_load_relaxed(&vm->nsealed) == 0)
+	reap_tables(vm);
+	if (!take_flushed(vm, npages, &part))
 		return;
-	cpu = loami_vm_cpu(vm, loam_port_cpu());
-	owed = loami_load_relaxed(&cpu->owed) + weight(npages);
-	if (owed > LOAMI_VM_REAP_PAGES)
-		owed = LOAMI_VM_REAP_PAGES;
-	loami_store_relaxed(&cpu->owed, owed < LOAMI_VM_PORTION ? (uint32_t)owed : 0);
-	if (owed >= LOAMI_VM_PORTION)
-		(void)loami_vm_reap(vm, owed);
+	(void)give_back(vm, &part, true);
+	let_go(vm);
 }
 
-void loami_vm_reap_after(struct loam_vm *vm, size_t npages)
+void loami_vm_reap_more(struct loam_vm *vm, size_t npages)
 {
-	if (loami_load_relaxed(&vm->nsealed) > 1 && loam_port_context() == LOAM_CONTEXT_TASK)
+	if (loam_port_context() == LOAM_CONTEXT_TASK)
 		(void)loami_vm_reap(vm, npages < LOAMI_VM_REAP_PAGES / 2 ? 2 * npages : LOAMI_VM_REAP_PAGES);
 }
 
 /* ---- publishing --------------------------------------------------------------------------------------------------------------------------------------- */
 
-/* An area has been added to an open batch: is it full, or old? */
-static void seal_full(struct loam_vm *vm, const struct loam_arena_open *open)
+void loami_vm_seal_due(struct loam_vm *vm, const struct loam_arena_open *open)
 {
 	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, open->cpu);
 	loam_tlb_generation generation;
@@ -308,7 +329,7 @@ void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct l
 		loami_store_release(&area->record->owner, frames->chain.first);
 		loam_arena_publish(&vm->arena, area, &open);
 	}
-	seal_full(vm, &open);
+	loami_vm_seal_due(vm, &open);
 }
 
 void loami_vm_publish_loose(struct loam_vm *vm, struct loami_vm_frames *frames)
@@ -323,16 +344,26 @@ void loami_vm_publish_loose(struct loam_vm *vm, struct loami_vm_frames *frames)
 	irq = loam_port_irq_save();
 	number = loam_port_cpu();
 	cpu = loami_vm_cpu(vm, number);
-	loami_lock(&cpu->lock);
+	loami_lock(&cpu->arena->lock);
 	loami_chain_join(vm->config.frames, &cpu->loose, &frames->chain);
 	full = cpu->loose.npages >= vm->batch_pages;
-	loami_unlock(&cpu->lock);
+	loami_unlock(&cpu->arena->lock);
 	loam_port_irq_restore(irq);
 	if (full)
 		(void)seal(vm, number, number + 1, &generation);
 }
 
 /* ---- purging ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Frames that are kept for later use back to the frame layer. Return: how many. */
+static size_t drop_kept(struct loam_vm *vm)
+{
+	size_t n = loami_list_drop_stock(vm);
+
+	for (unsigned int i = 0; i < vm->config.ncpus; i++)
+		n += loami_vm_drain_ready(vm, i);
+	return n;
+}
 
 /* Start a flush for everything that waits. Return: false: nothing waits. */
 static bool start_all(struct loam_vm *vm, loam_tlb_generation *generation)
@@ -384,7 +415,7 @@ enum loam_status loam_vmalloc_purge(struct loam_vm *vm)
 		(void)loami_vm_reap(vm, SIZE_MAX);
 	}
 	(void)loam_arena_trim(&vm->arena);
-	(void)loami_list_drop_stock(vm);
+	(void)drop_kept(vm);
 	if (loam_port_context() == LOAM_CONTEXT_TASK) {
 		await_others(vm);
 		(void)loami_vm_reap(vm, SIZE_MAX);
@@ -407,7 +438,7 @@ bool loami_vm_purge_for_memory(struct loam_vm *vm)
 		await_others(vm);
 		any = true;
 	}
-	return loami_list_drop_stock(vm) > 0 || any;
+	return drop_kept(vm) > 0 || any;
 }
 
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
@@ -419,10 +450,10 @@ size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages)
 	if (!loami_vm_is_ready(vm))
 		return 0;
 	if (!start_all(vm, &generation))
-		return loami_list_drop_stock(vm);
+		return drop_kept(vm);
 	for (unsigned int round = 0; round < POLL_ROUNDS && !loam_tlb_is_done(vm->config.tlb, generation); round++)
 		loam_port_relax(round);
-	return loami_vm_reap(vm, SIZE_MAX) + loami_list_drop_stock(vm);
+	return loami_vm_reap(vm, SIZE_MAX) + drop_kept(vm);
 }
 
 void loam_vmalloc_tick(struct loam_vm *vm)
@@ -452,6 +483,7 @@ enum loam_status loam_vmalloc_cpu_offline(struct loam_vm *vm, unsigned int cpu)
 	if (cpu >= vm->config.ncpus)
 		return LOAM_ERR_CPU;
 	loami_vm_drain_stacks(vm, cpu);
+	(void)loami_vm_drain_ready(vm, cpu);
 	(void)seal(vm, cpu, cpu + 1, &generation);
 	return LOAM_OK;
 }

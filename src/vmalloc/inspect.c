@@ -112,11 +112,12 @@ enum loam_status loam_vmalloc_read_stats(struct loam_vm *vm, struct loam_vmalloc
 	};
 	for (unsigned int i = 0; i < vm->config.ncpus; i++) {
 		struct loami_vm_cpu *cpu = loami_vm_cpu(vm, i);
-		unsigned long irq = loami_lock_irq(&cpu->lock);
+		unsigned long irq = loami_lock_irq(&cpu->arena->lock);
 
 		stats->cached_stacks += cpu->nstacks;
+		stats->ready_pages += cpu->nready;
 		stats->live_areas -= cpu->nstacks; /* claimed, and nobody's */
-		loami_unlock_irq(&cpu->lock, irq);
+		loami_unlock_irq(&cpu->arena->lock, irq);
 	}
 	return LOAM_OK;
 }

@@ -14,7 +14,7 @@
 #include <loam/frame.h>
 
 enum {
-	NUMBERS = LOAM_PAGE_SIZE / sizeof(loam_pfn),
+	NUMBERS = LOAMI_LIST_NUMBERS,
 	STOCK_MAX = 16, /* frames for lists that wait for their next use */
 };
 
@@ -132,9 +132,10 @@ bool loami_list_publish(struct loam_vm *vm, const struct loam_area *area, const 
 
 	for (bool done = false; !done;) {
 		unsigned long irq = loam_port_irq_save();
-		struct loami_vm_cpu *cpu = loami_vm_cpu(vm, loam_port_cpu());
+		unsigned int number = loam_port_cpu();
+		struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
 
-		loami_lock(&cpu->lock);
+		loami_lock(&cpu->arena->lock);
 		if (spare != LOAM_PFN_NONE && (cpu->list == NULL || cpu->nlist + frames->nrun > NUMBERS)) {
 			if (cpu->list != NULL)
 				close_current(vm, cpu);
@@ -146,10 +147,10 @@ bool loami_list_publish(struct loam_vm *vm, const struct loam_area *area, const 
 			__builtin_memcpy(&cpu->list[cpu->nlist], frames->run, frames->nrun * sizeof(loam_pfn));
 			cpu->nlist += (uint32_t)frames->nrun;
 			cpu->full.npages += frames->nrun;
-			loam_arena_publish(&vm->arena, area, open);
+			loami_arena_publish(&vm->arena, cpu->arena, number, area, open);
 			done = true;
 		}
-		loami_unlock(&cpu->lock);
+		loami_unlock(&cpu->arena->lock);
 		loam_port_irq_restore(irq);
 		if (!done && spare == LOAM_PFN_NONE && (spare = take_frame(vm)) == LOAM_PFN_NONE)
 			return false;
@@ -161,7 +162,7 @@ bool loami_list_publish(struct loam_vm *vm, const struct loam_area *area, const 
 
 void loami_list_seal(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam_vmalloc_list *list)
 {
-	LOAMI_ASSERT(loami_lock_held(&cpu->lock));
+	LOAMI_ASSERT(loami_lock_held(&cpu->arena->lock));
 	if (cpu->nlist > 0)
 		close_current(vm, cpu);
 	loami_list_join(vm, list, &cpu->full);
@@ -189,7 +190,7 @@ size_t loami_list_take(struct loam_vm *vm, struct loam_vmalloc_list *list, size_
 	if (list->frames == LOAM_PFN_NONE)
 		return 0;
 	slot = loam_frame_slot(vm->config.frames, list->frames);
-	if (slot->prev <= most) {
+	if (slot->prev > LOAMI_VM_RUN && slot->prev <= most) {
 		uint64_t count;
 		loam_pfn pfn = unchain_frame(vm, &list->frames, &count);
 
@@ -199,9 +200,16 @@ size_t loami_list_take(struct loam_vm *vm, struct loam_vmalloc_list *list, size_
 		return 0;
 	}
 	n = most < LOAMI_VM_RUN ? most : LOAMI_VM_RUN;
+	if (n > slot->prev)
+		n = slot->prev;
 	slot->prev -= n;
 	__builtin_memcpy(run, numbers(vm, list->frames) + slot->prev, n * sizeof(loam_pfn));
 	list->npages -= n;
+	if (slot->prev == 0) {
+		uint64_t count;
+
+		chain_frame(vm, &whole->frames, unchain_frame(vm, &list->frames, &count), 0);
+	}
 	return n;
 }
 
@@ -213,7 +221,8 @@ size_t loami_list_free(struct loam_vm *vm, struct loam_vmalloc_list *list)
 	while (list->frames != LOAM_PFN_NONE) {
 		loam_pfn pfn = unchain_frame(vm, &list->frames, &count);
 
-		loam_frame_free_batch(vm->config.frames, numbers(vm, pfn), count);
+		if (count > 0)
+			loam_frame_free_batch(vm->config.frames, numbers(vm, pfn), count);
 		put_frame(vm, pfn);
 	}
 	*list = LOAMI_LIST_EMPTY;

@@ -16,6 +16,7 @@ static void write_record(const struct loam_area *area, const struct loam_area_re
 
 	record.nbytes = nbytes;
 	record.flags = flags;
+	record.owner = 0; /* its entries may reach into another table now */
 	loam_arena_write_record(area, &record);
 }
 

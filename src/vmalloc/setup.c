@@ -8,6 +8,7 @@
 #include "vmalloc.h"
 
 #include "base/print.h"
+#include "paging/quick.h"
 
 #include <loam/frame.h>
 
@@ -83,9 +84,9 @@ static enum loam_status make_cpus(struct loam_vm *vm)
 			vm->cpus[i / LOAMI_VM_CPUS_PER_FRAME] = take_frame(vm);
 		if (vm->cpus[i / LOAMI_VM_CPUS_PER_FRAME] == NULL)
 			break;
-		*loami_vm_cpu(vm, i) = (struct loami_vm_cpu){.lock = LOAMI_LOCK_INIT(LOAMI_RANK_VMALLOC),
-							     .full = LOAMI_LIST_EMPTY,
-							     .loose = LOAMI_CHAIN_EMPTY};
+		*loami_vm_cpu(vm, i) = (struct loami_vm_cpu){.full = LOAMI_LIST_EMPTY, .loose = LOAMI_CHAIN_EMPTY};
+		for (unsigned int j = 0; j < LOAMI_VM_LEAVES; j++)
+			loami_vm_cpu(vm, i)->leaves[j].stretch = UINTPTR_MAX;
 		if (!loami_list_open(vm, loami_vm_cpu(vm, i)))
 			break;
 		if (i + 1 == vm->config.ncpus)
@@ -157,6 +158,9 @@ static enum loam_status set_up(struct loam_vm *vm)
 		vm->batch_pages = (size_t)(stats.managed >> 6);
 	if (vm->batch_pages == 0)
 		vm->batch_pages = 1;
+	for (unsigned int i = 0; i < config->ncpus; i++)
+		loami_vm_cpu(vm, i)->arena = loami_arena_cpu(&vm->arena, i);
+	vm->bits = loami_quick_bits(config->tree->format, &loami_vm_mapping);
 	vm->shrinker = (struct loam_shrinker){.shrink = loami_vm_shrink, .name = "vmalloc"};
 	return loam_frame_add_shrinker(config->frames, &vm->shrinker);
 }
@@ -172,7 +176,7 @@ static enum loam_status become_ready(struct loam_vm *vm)
 			    (unsigned long)(vm->config.nbytes >> 20));
 	else
 		loami_print("loam: vmalloc: cannot set up: %s; the first use tries again\n", loam_status_name(status));
-	loami_store_release(&vm->state, status == LOAM_OK ? LOAMI_VM_READY : LOAMI_VM_NEW);
+	loami_store_release(&vm->state, status == LOAM_OK ? LOAMI_VM_IS_READY : LOAMI_VM_NEW);
 	return status;
 }
 
@@ -184,7 +188,7 @@ static bool enter_set_up(struct loam_vm *vm)
 
 		if (loami_cas(&vm->state, &state, LOAMI_VM_SETTING_UP))
 			return true;
-		if (state == LOAMI_VM_READY)
+		if (state == LOAMI_VM_IS_READY)
 			return false;
 		loam_port_relax(round);
 	}

@@ -14,7 +14,7 @@ static bool pop_cached(struct loam_vm *vm, size_t npages, struct loam_area *area
 	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, loam_port_cpu());
 	bool found = false;
 
-	loami_lock(&cpu->lock);
+	loami_lock(&cpu->arena->lock);
 	for (uint32_t i = cpu->nstacks; i > 0 && !found; i--) {
 		if (cpu->stacks[i - 1].npages != npages + 1)
 			continue;
@@ -22,7 +22,7 @@ static bool pop_cached(struct loam_vm *vm, size_t npages, struct loam_area *area
 		cpu->stacks[i - 1] = cpu->stacks[--cpu->nstacks];
 		found = true;
 	}
-	loami_unlock(&cpu->lock);
+	loami_unlock(&cpu->arena->lock);
 	loam_port_irq_restore(irq);
 	return found;
 }
@@ -37,11 +37,11 @@ static bool push_cached(struct loam_vm *vm, const struct loam_area *area)
 		return false;
 	irq = loam_port_irq_save();
 	cpu = loami_vm_cpu(vm, loam_port_cpu());
-	loami_lock(&cpu->lock);
+	loami_lock(&cpu->arena->lock);
 	room = cpu->nstacks < LOAMI_VM_STACKS;
 	if (room)
 		cpu->stacks[cpu->nstacks++] = *area;
-	loami_unlock(&cpu->lock);
+	loami_unlock(&cpu->arena->lock);
 	loam_port_irq_restore(irq);
 	return room;
 }
@@ -118,13 +118,13 @@ void loami_vm_drain_stacks(struct loam_vm *vm, unsigned int number)
 	struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
 
 	for (;;) {
-		unsigned long irq = loami_lock_irq(&cpu->lock);
+		unsigned long irq = loami_lock_irq(&cpu->arena->lock);
 		struct loam_area area;
 		bool any = cpu->nstacks > 0;
 
 		if (any)
 			area = cpu->stacks[--cpu->nstacks];
-		loami_unlock_irq(&cpu->lock, irq);
+		loami_unlock_irq(&cpu->arena->lock, irq);
 		if (!any)
 			return;
 		unmap_and_publish(vm, &area);

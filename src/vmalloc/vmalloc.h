@@ -7,6 +7,7 @@
 #ifndef LOAMI_VMALLOC_VMALLOC_H
 #define LOAMI_VMALLOC_VMALLOC_H
 
+#include "arena/arena.h"
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/check.h"
@@ -18,16 +19,21 @@
 enum {
 	LOAMI_VM_NEW = 0,
 	LOAMI_VM_SETTING_UP = 1,
-	LOAMI_VM_READY = 2,
+	LOAMI_VM_IS_READY = 2,
 
 	LOAMI_VM_RUN = 64,         /* frames handled at a time, in an array on the stack */
 	LOAMI_VM_STACKS = 4,       /* mapped stacks a CPU keeps */
 	LOAMI_VM_STACK_PAGES = 16, /* larger ones are not kept */
 	LOAMI_VM_REAP_AREAS = 16,  /* given back by one call in passing, so that no single vfree pays for a batch */
 	LOAMI_VM_REAP_PAGES = 512,
-	LOAMI_VM_PORTION = 64, /* pages and areas (a quarter each) that an allocation pays back at a time */
-	LOAMI_VM_RANGES = 16,  /* a batch of so many areas is flushed by address; a larger one flushes everything */
-	LOAMI_VM_CPU_BYTES = 512,
+	LOAMI_VM_LEAVES = 8,
+	LOAMI_VM_READY = 64, /* frames a CPU keeps for its next areas */
+	LOAMI_VM_QUICK =
+		32, /* pages of an area that quick.c makes; interrupts are masked while so many entries are cleared */
+	LOAMI_VM_OWED_AREA = 1 << 16,
+	LOAMI_VM_OWED_DUE = 0x7ff0ffc0, /* 16 areas or 64 pages */
+	LOAMI_VM_RANGES = 16, /* a batch of so many areas is flushed by address; a larger one flushes everything */
+	LOAMI_VM_CPU_BYTES = 1024,
 	LOAMI_VM_CPUS_PER_FRAME = 4096 / LOAMI_VM_CPU_BYTES,
 };
 #define LOAMI_VM_BATCH_AGE_NS UINT64_C(10000000)
@@ -45,18 +51,25 @@ enum {
 	LOAMI_VM_SHRUNK = 1 << 6, /* it was longer: the addresses behind it may not be flushed yet */
 };
 
-/* Everything in it is guarded by @lock, except what is atomic. */
+/* Everything in it is guarded by the lock of the arena's struct of this CPU, except what is atomic: what vmalloc and the arena keep of a CPU changes together. */
 struct loami_vm_cpu {
-	struct loam_lock lock; /* rank VMALLOC, never together with the instance's */
+	struct loami_arena_cpu *arena;
 	uint32_t nstacks;
 	uint32_t nlist; /* in use of @list */
-	uint32_t owed;  /* [A] what allocations took since they last gave back */
+	uint32_t owed;  /* [A] what allocations took since they last gave back: pages, and areas from bit 16 */
+	uint32_t nready;
 	loam_pfn *list; /* the open list's current frame, or NULL */
 	loam_pfn list_frame;
 	struct loam_vmalloc_list full;   /* the rest of it; counts all of it */
 	uint64_t opened;                 /* [A] when the CPU's open batch got its first area */
 	struct loam_vmalloc_chain loose; /* frames cut off a shrunk area */
 	struct loam_area stacks[LOAMI_VM_STACKS];
+	/* Leaf tables of the last stretches of 2 MiB in which this CPU made areas: number of the stretch, table. */
+	struct {
+		uintptr_t stretch;
+		uint64_t *table;
+	} leaves[LOAMI_VM_LEAVES];
+	loam_pfn ready[LOAMI_VM_READY]; /* frames that were flushed, and renewed */
 };
 
 static inline struct loami_vm_cpu *loami_vm_cpu(const struct loam_vm *vm, unsigned int cpu)
@@ -67,7 +80,7 @@ static inline struct loami_vm_cpu *loami_vm_cpu(const struct loam_vm *vm, unsign
 
 static inline bool loami_vm_is_ready(const struct loam_vm *vm)
 {
-	return loami_load_acquire(&vm->state) == LOAMI_VM_READY;
+	return loami_load_acquire(&vm->state) == LOAMI_VM_IS_READY;
 }
 
 /* setup.c: set up if it is not yet. LOAM_ERR_NOT_READY: no configuration. */
@@ -106,9 +119,10 @@ LOAM_NODISCARD bool loami_list_publish(struct loam_vm *vm, const struct loam_are
 /* What is open on @cpu, whose lock is held, joins *@list. */
 void loami_list_seal(struct loam_vm *vm, struct loami_vm_cpu *cpu, struct loam_vmalloc_list *list);
 void loami_list_join(struct loam_vm *vm, struct loam_vmalloc_list *list, struct loam_vmalloc_list *more);
-/* Up to @most frames out of *@list: into @run (return: how many), or a whole frame of numbers into *@whole. */
+/* Up to @most frames out of *@list: into @run (return: how many); a frame of numbers, emptied so or whole where it holds more than a run and no more than @most, into *@whole. */
 size_t loami_list_take(struct loam_vm *vm, struct loam_vmalloc_list *list, size_t most, loam_pfn *run,
 		       struct loam_vmalloc_list *whole);
+enum { LOAMI_LIST_NUMBERS = LOAM_PAGE_SIZE / sizeof(loam_pfn) };
 /* Every frame back to the frame layer. Return: pages. */
 size_t loami_list_free(struct loam_vm *vm, struct loam_vmalloc_list *list);
 /* Frames for lists that nobody needs now. Return: how many. */
@@ -136,7 +150,7 @@ struct loami_vm_request {
 	const struct loam_call_site *site;
 	size_t nbytes;
 	size_t npages;
-	uint64_t owner; /* of a device: the offset of its address in its page */
+	uint64_t owner; /* of a device: the offset of its address in its page; quick.c's: where the entries are */
 	uint32_t flags;
 };
 /* Who asks; before any lock. */
@@ -152,8 +166,18 @@ LOAM_NODISCARD enum loam_status loami_vm_reserve(struct loam_vm *vm, size_t npag
 						 struct loam_area *area);
 /* The claimed range of a mapped area becomes a live allocation. */
 void loami_vm_start(struct loam_vm *vm, const struct loam_area *area, const struct loami_vm_request *request);
-void loami_vm_count(struct loam_vm *vm, size_t npages);
-void loami_vm_uncount(struct loam_vm *vm, size_t npages);
+static inline void loami_vm_count(struct loam_vm *vm, size_t npages)
+{
+	uint64_t live = loami_fetch_add_relaxed(&vm->live_pages, npages) + npages;
+	uint64_t peak = loami_load_relaxed(&vm->peak_pages);
+
+	while (LOAMI_UNLIKELY(live > peak) && !loami_cas(&vm->peak_pages, &peak, live))
+		;
+}
+static inline void loami_vm_uncount(struct loam_vm *vm, size_t npages)
+{
+	(void)loami_fetch_sub_relaxed(&vm->live_pages, npages);
+}
 void loami_vm_write_record(const struct loam_area *area, const struct loami_vm_request *request, uint64_t sequence);
 /* Claim the live area of one of @kinds at @start; its record is the caller's then. False: there is none. */
 bool loami_vm_claim(struct loam_vm *vm, uintptr_t start, uint32_t kinds, struct loam_area *area);
@@ -170,6 +194,10 @@ static inline size_t loami_vm_pages(const struct loam_area *area, uint32_t flags
 }
 
 /* ---- alloc.c ---- */
+/* Whatever the common case (quick.c) is not. */
+LOAM_NODISCARD enum loam_status loami_vm_alloc(struct loam_vm *vm, size_t nbytes, const struct loam_vmalloc_opts *opts,
+					       void **address);
+bool loami_vm_free(struct loam_vm *vm, void *address);
 /* Size and alignment, before anything is taken. */
 LOAM_NODISCARD enum loam_status loami_vm_policy(struct loam_vm *vm, size_t nbytes, size_t align);
 /* Frames, range, entries, record; everything undone on failure. */
@@ -183,14 +211,52 @@ void loami_vm_publish(struct loam_vm *vm, const struct loam_area *area, struct l
 void loami_vm_publish_loose(struct loam_vm *vm, struct loami_vm_frames *frames);
 /* Give back what has been flushed: all of it (SIZE_MAX), or about @npages of addresses and of frames. Return: pages of frames. */
 size_t loami_vm_reap(struct loam_vm *vm, size_t npages);
-/* In passing, and in task context only. repay: who allocates @npages gives back as much, now or with a later allocation. after: who has freed gives back twice as much, but only when a second
- * batch waits. */
-void loami_vm_repay(struct loam_vm *vm, size_t npages);
-void loami_vm_reap_after(struct loam_vm *vm, size_t npages);
+/* In passing, and in task context only. repay: who allocates @npages gives back as much, now or with a later allocation, to this CPU's ready frames first. after: who has freed gives back
+ * twice as much, but only when a second batch waits. */
+void loami_vm_repay_now(struct loam_vm *vm, size_t npages);
+void loami_vm_reap_more(struct loam_vm *vm, size_t npages);
+/* @npages more are owed by the CPU. Return: how many are to be paid back now. */
+static inline size_t loami_vm_owe(const struct loam_vm *vm, struct loami_vm_cpu *cpu, size_t npages)
+{
+	uint32_t sum;
+
+	if (loami_load_relaxed(&vm->nsealed) == 0)
+		return 0;
+	sum = loami_load_relaxed(&cpu->owed) + LOAMI_VM_OWED_AREA + (uint32_t)npages;
+	if (LOAMI_LIKELY((sum & LOAMI_VM_OWED_DUE) == 0)) {
+		loami_store_relaxed(&cpu->owed, sum);
+		return 0;
+	}
+	loami_store_relaxed(&cpu->owed, 0);
+	return sum & (LOAMI_VM_OWED_AREA - 1);
+}
+/* By the CPU that happens to run: an update lost to an interrupt or a migration only delays. */
+static inline void loami_vm_repay(struct loam_vm *vm, size_t npages)
+{
+	size_t due = loami_vm_owe(vm, loami_vm_cpu(vm, loam_port_cpu()),
+				  npages < LOAMI_VM_REAP_PAGES ? npages : LOAMI_VM_REAP_PAGES);
+
+	if (due > 0)
+		loami_vm_repay_now(vm, due);
+}
+static inline void loami_vm_reap_after(struct loam_vm *vm, size_t npages)
+{
+	if (LOAMI_UNLIKELY(loami_load_relaxed(&vm->nsealed) > 1))
+		loami_vm_reap_more(vm, npages);
+}
+/* An area has been added to an open batch: seals it if it is full, or old, for which it looks at every eighth. */
+void loami_vm_seal_due(struct loam_vm *vm, const struct loam_arena_open *open);
+static inline bool loami_vm_may_be_due(const struct loam_vm *vm, const struct loam_arena_open *open)
+{
+	return (open->nareas & 7) <= 1 || open->nareas >= vm->batch_areas || open->npages >= vm->batch_pages;
+}
+/* A CPU's ready frames back to the frame layer. Return: how many. */
+size_t loami_vm_drain_ready(struct loam_vm *vm, unsigned int number);
 size_t loami_vm_shrink(struct loam_shrinker *shrinker, size_t npages);
 /* Purge, waiting if the context allows. Return: whether anything may have been freed. */
 bool loami_vm_purge_for_memory(struct loam_vm *vm);
 
+/* ---- quick.c ---- */
 /* ---- stack.c ---- */
 /* Free the cached stacks of a CPU: they wait for a flush then. */
 void loami_vm_drain_stacks(struct loam_vm *vm, unsigned int number);

@@ -138,13 +138,12 @@ static void flush(uint64_t *random)
 	loam_arena_join(&m.arena, &empty, &batch);
 	CHECK_EQ(empty.nareas, m.nwaiting);
 	if (rig_random(random) % 2 == 0) {
-		struct loam_area area[3];
+		uint64_t entries[3];
 		size_t n;
 
 		do {
-			for (n = 0; n < 3 && loam_arena_pop(&m.arena, &empty, &area[n]); n++)
-				;
-			loam_arena_release_popped(&m.arena, area, n);
+			n = loam_arena_pop(&m.arena, &empty, 1 + rig_random(random) % 8, entries, 3);
+			loam_arena_release_popped(&m.arena, entries, n);
 		} while (n > 0);
 	} else {
 		loam_arena_release_sealed(&m.arena, &empty);

@@ -225,6 +225,65 @@ TEST(V4_two_purges_share_what_waits)
 	SCENARIO(2, one_waits, purge_both, check_all_back, 1);
 }
 
+/* ---- ready frames ---------------------------------------------------------------------------------------------------------------- */
+
+/* A frame is flushed and ready on CPU 0: an allocation of 64 pages pays back at once. */
+static void one_is_ready(void *context)
+{
+	struct loam_vmalloc_stats stats;
+	void *large;
+
+	(void)context;
+	begin(1, 2);
+	CHECK(loam_vfree(&s.vm, s.area[1]));
+	CHECK_OK(loam_vmalloc_status(&s.vm, 64 * PAGE, NULL, &large));
+	CHECK(loam_vfree_now(&s.vm, large));
+	CHECK_OK(loam_vmalloc_read_stats(&s.vm, &stats));
+	CHECK_EQ(stats.ready_pages, 1);
+}
+
+static void take_ready_beside(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0)
+		SCHED_CHECK(loam_vmalloc_status(&s.vm, PAGE, NULL, &s.got[0]) == LOAM_OK);
+	else
+		SCHED_CHECK(loam_vmalloc_purge(&s.vm) == LOAM_OK);
+}
+
+TEST(V4_an_allocation_of_ready_frames_beside_a_purge)
+{
+	SCENARIO(2, one_is_ready, take_ready_beside, check_all_back, 2);
+}
+
+static void take_ready_and_offline(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0)
+		SCHED_CHECK(loam_vmalloc_status(&s.vm, PAGE, NULL, &s.got[0]) == LOAM_OK);
+	else
+		SCHED_CHECK(loam_vmalloc_cpu_offline(&s.vm, 0) == LOAM_OK);
+}
+
+TEST(V4_an_allocation_of_ready_frames_beside_the_end_of_its_cpu)
+{
+	SCENARIO(2, one_is_ready, take_ready_and_offline, check_all_back, 2);
+}
+
+static void pass_on(void *context, unsigned int i)
+{
+	(void)context;
+	if (i == 0)
+		SCHED_CHECK(loam_vmalloc_status(&s.vm, PAGE, NULL, &s.got[0]) == LOAM_OK);
+	else
+		SCHED_CHECK(loam_vfree(&s.vm, s.area[0]));
+}
+
+TEST(V4_an_allocation_of_ready_frames_beside_a_free_of_its_neighbour)
+{
+	SCENARIO(2, one_is_ready, pass_on, check_all_back, 2);
+}
+
 /* ---- offline against flush --------------------------------------------------------------------------------------------------- */
 
 static void offline_and_flush(void *context, unsigned int i)

@@ -240,6 +240,69 @@ TEST(F4_an_allocation_starts_a_new_epoch)
 	rig_destroy(rig);
 }
 
+TEST(F4_a_frame_that_is_renewed_starts_a_new_epoch)
+{
+	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});
+	uint32_t generation[3];
+	loam_pfn pfns[3];
+
+	CHECK_EQ(loam_frame_alloc_batch(rig->frames, 3, &raw, pfns), 3);
+	for (size_t i = 0; i < 3; i++)
+		generation[i] = loam_frame_generation(rig->frames, pfns[i]);
+	fill(rig, pfns[1], 0x1234);
+	CHECK_EQ(loam_frame_renew_batch(rig->frames, pfns, 3), 3);
+	for (size_t i = 0; i < 3; i++) {
+		CHECK_EQ(loam_frame_generation(rig->frames, pfns[i]), generation[i] + 1);
+		CHECK_EQ(loam_frame_ref_get(rig->frames, pfns[i]), 1);
+	}
+	CHECK(is_filled(rig, pfns[1], 0x1234));
+	loam_frame_free_batch(rig->frames, pfns, 3);
+	CHECK_OK(loam_frame_check(rig->frames));
+	rig_destroy(rig);
+}
+
+/* Each odd one stops it, as it was; what came before has been renewed. */
+TEST(F4_only_plain_kernel_frames_are_renewed)
+{
+	static const struct loam_frame_opts user = {.uninitialized = true, .purpose = LOAM_PURPOSE_USER};
+	static const struct loam_frame_vtable hooks;
+	enum { REFERENCED, HOOKED, GUARDED, POISONED, USER, FREE, OUTSIDE, RESERVED, KINDS };
+
+	for (unsigned int kind = 0; kind < KINDS; kind++) {
+		struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});
+		loam_pfn pfns[2] = {loam_frame_alloc(rig->frames, 0, &raw),
+				    loam_frame_alloc(rig->frames, 0, kind == USER ? &user : &raw)};
+		loam_pfn odd = pfns[1];
+		uint32_t first = loam_frame_generation(rig->frames, pfns[0]);
+		uint32_t generation = loam_frame_generation(rig->frames, odd);
+
+		if (kind == REFERENCED)
+			(void)loam_frame_ref_inc(rig->frames, odd);
+		else if (kind == HOOKED)
+			loam_frame_set_vtable(rig->frames, odd, &hooks);
+		else if (kind == GUARDED)
+			loam_frame_set_guard(rig->frames, odd, LOAM_GUARD_KERNEL_ONLY);
+		else if (kind == POISONED)
+			loam_frame_mark_poisoned(rig->frames, odd);
+		else if (kind == FREE)
+			loam_frame_free(rig->frames, odd, 0);
+		else if (kind == OUTSIDE)
+			pfns[1] = odd + (UINT64_C(1) << 40);
+		else if (kind == RESERVED)
+			pfns[1] = loam_frame_containing((uintptr_t)rig->frames->cpus - rig->frames->direct_map);
+		CHECK_EQ(loam_frame_renew_batch(rig->frames, pfns, 2), 1);
+		CHECK_EQ(loam_frame_generation(rig->frames, pfns[0]), first + 1);
+		CHECK_EQ(loam_frame_generation(rig->frames, odd), generation);
+		if (kind == REFERENCED)
+			(void)loam_frame_ref_dec(rig->frames, odd);
+		loam_frame_free(rig->frames, pfns[0], 0);
+		if (kind != FREE)
+			loam_frame_free(rig->frames, odd, 0);
+		CHECK_OK(loam_frame_check(rig->frames));
+		rig_destroy(rig);
+	}
+}
+
 TEST(F5_a_free_frame_is_unused_wherever_it_is)
 {
 	struct rig *rig = rig_create(&(struct rig_config){.npages = 1024});

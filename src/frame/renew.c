@@ -1,0 +1,38 @@
+/* frame/renew.c: a frame that its owner would give back, to take one like it at once: one swap instead of two, and no magazine in between.
+ *
+ * The same checks as a free's (free.c), and the generation moves on as if the frame had been free in between: {1, g} -> {1, g + 1}. What is not plain kernel data that belongs to one
+ * owner alone, without hooks, guard or poison, is left as it is, for loam_frame_free() to do the right thing with, or to say what is wrong.
+ */
+#include "internal.h"
+
+size_t loam_frame_renew_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n)
+{
+	const uint64_t plain = loami_kind_plain(LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED, 0);
+	const struct loami_frame_section *sections = frames->sections;
+	const uint64_t first = frames->first_pfn, span = frames->span;
+	unsigned int cpu = loam_port_cpu();
+	size_t done = 0;
+
+	LOAMI_NOT_FROM_NMI();
+	if (frames->hardened)
+		return 0;
+	for (; done < n; done++) {
+		uint64_t at = pfns[done] - first, word;
+		struct loam_slot *slot;
+		uintptr_t slots;
+
+		if (LOAMI_UNLIKELY(at >= span))
+			break;
+		slots = loami_load_relaxed(&sections[at >> SECTION_SHIFT].slots);
+		if (LOAMI_UNLIKELY(slots == 0))
+			break;
+		slot = (struct loam_slot *)(slots + (uintptr_t)pfns[done] * sizeof(*slot));
+		word = loami_load_relaxed(loami_slot_word(slot));
+		if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || loami_slot_kind(slot) != plain ||
+				   !loami_cas(loami_slot_word(slot), &word, word + (UINT64_C(1) << 32))))
+			break;
+		if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->aux) != cpu))
+			loami_store_relaxed(&slot->aux, cpu);
+	}
+	return done;
+}
