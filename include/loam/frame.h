@@ -33,7 +33,7 @@ struct loam_slot {
 	uint32_t flags;  /* LOAM_FRAME_... below; of a free frame its last owner's: ask loam_frame_flags() */
 	uint8_t order;
 	uint8_t state; /* private: what the frame is to the allocator for good */
-	uint8_t reserved[2];
+	uint16_t cpu;  /* private: the owner's CPU once more */
 	uint32_t refcount;
 	uint32_t generation; /* + 1 at each allocation */
 	uint32_t guard;      /* LOAM_GUARD_... below */
@@ -114,8 +114,14 @@ struct loam_frames {
 	struct loami_frame_section *sections; /* (h) 16 MiB each: where the slots are; by (pfn - first_pfn) >> 12 */
 	loam_pfn first_pfn;                   /* of a block */
 	uint64_t span;                        /* frames from there to the end of memory, or to where it may grow */
-	struct loami_frame_number *numbers;   /* (h) sections with RAM, in the order they were found, from 1 */
-	uint32_t numbers_used;                /* (h) */
+	loam_pfn
+		dense_first; /* the most sections in a row that had RAM from the start, so that their slots lie in a row too */
+	uint64_t dense;        /* frames there */
+	uintptr_t dense_words; /* where the first one's slot has its refcount */
+	uint64_t
+		dense_naming; /* what is added to {UNUSED, generation} and a frame's number to get the frame's name (magazine.c) */
+	struct loami_frame_number *numbers; /* (h) sections with RAM, in the order they were found, from 1 */
+	uint32_t numbers_used;              /* (h) */
 	uint32_t numbers_max;
 	struct loami_frame_chunk *lowest; /* (h) chunks in order of address */
 	uint64_t *tops;                   /* the domains' bitmaps */
@@ -132,6 +138,8 @@ struct loam_frames {
 	unsigned int nnodes;
 	unsigned int cell_order;
 	uint32_t ready; /* (a) */
+	uint32_t
+		direct; /* (a) orders below this are handed out by the first lines of loam_frame_alloc(): 1 once ready */
 	bool hardened;
 	bool report;
 	bool zeroed;
@@ -184,12 +192,12 @@ enum loam_frame_purpose {
 struct loam_frame_opts {
 	bool uninitialized; /* the caller overwrites all of it before anybody reads it */
 	uint8_t zone_limit;
-	uint8_t node;
-	bool no_reclaim; /* do not call shrinkers: the caller is one, or holds locks they take */
+	uint16_t node;
 	enum loam_frame_purpose purpose;
 	uint32_t custom_flags; /* read for LOAM_PURPOSE_CUSTOM only */
+	bool no_reclaim;       /* do not call shrinkers: the caller is one, or holds locks they take */
 	bool use_reserve;      /* may dip below the low-memory reserve: the caller is about to free memory */
-};
+} __attribute__((aligned(8))); /* read as words */
 
 /* Bytes of the slot array for @ram_bytes of RAM: ceil(ram_bytes / 4096) * 64 (SPEC F2). */
 uint64_t loam_frame_slots_size(uint64_t ram_bytes);

@@ -49,6 +49,13 @@ static inline void loami_busy_leave(uint8_t *busy)
 #define loami_count(counter, n) ((void)(*(counter) += (n)))
 #endif
 
+/* A word that somebody else may write, only to compare it with: for processors that compare with memory, since the compiler loads what is atomic first. */
+#ifdef LOAMI_COUNT_IN_STEPS
+#define loami_glance(p) loami_load_relaxed(p)
+#else
+#define loami_glance(p) (*(p))
+#endif
+
 /* Busy or not, one instruction shorter where memory can be subtracted from: the word counts down from 1, and who arrives at 0 is alone. An interrupt that finds
  * it taken counts back up before it returns, so that the interrupted code never sees that it was there; the same between the halves of a subtraction. */
 #define LOAMI_NEVER_IDLE 0x10000

@@ -6,23 +6,18 @@
  */
 #include "internal.h"
 
-static const uint32_t flags_by_type[TYPE_COUNT] = {
-	[TYPE_UNMOVABLE] = LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED,
-	[TYPE_MOVABLE] = LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE,
-};
-
 static uint32_t purpose_flags(const struct loam_frame_opts *opts)
 {
 	switch (opts->purpose) {
 	case LOAM_PURPOSE_USER:
-		return flags_by_type[TYPE_MOVABLE];
+		return loami_flags_by_type[TYPE_MOVABLE];
 	case LOAM_PURPOSE_CUSTOM:
 		return opts->custom_flags | LOAM_FRAME_ALLOCATED;
 	case LOAM_PURPOSE_KERNEL:
 	case LOAM_PURPOSE_PAGE_TABLE:
 		break;
 	}
-	return flags_by_type[TYPE_UNMOVABLE];
+	return loami_flags_by_type[TYPE_UNMOVABLE];
 }
 
 enum loam_status loami_frame_decode(const struct loam_frames *frames, const struct loam_frame_opts *opts,
@@ -45,7 +40,7 @@ enum loam_status loami_frame_decode(const struct loam_frames *frames, const stru
 	*want = (struct loami_frame_want){
 		.flags = purpose_flags(opts),
 		.zones = opts->zone_limit != 0 ? opts->zone_limit : (uint8_t)frames->nzones,
-		.node = opts->node,
+		.node = (uint8_t)opts->node,
 		.zero = !opts->uninitialized || opts->purpose == LOAM_PURPOSE_PAGE_TABLE,
 		.reclaim = !opts->no_reclaim,
 		.reserve = opts->use_reserve,
@@ -131,7 +126,7 @@ static void publish(const struct loam_frames *frames, struct loam_slot *slot, lo
 
 	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->order) != order))
 		loami_store_relaxed(&slot->order, (uint8_t)order);
-	loami_store_relaxed(&slot->aux, cpu);
+	loami_slot_set_cpu(slot, cpu);
 	if (loami_load_relaxed(&slot->flags) != flags)
 		loami_store_release(&slot->flags, flags);
 	if (zero)
@@ -227,15 +222,22 @@ static __attribute__((noinline)) loam_pfn alloc_slow(struct loam_frames *frames,
 	return alloc_any(frames, order, opts, &first) == LOAM_OK ? first : LOAM_PFN_NONE;
 }
 
-/* The first eight bytes of struct loam_frame_opts in one: uninitialized in the lowest byte, zone_limit, node, no_reclaim, purpose from bit 32. */
+/* The first eight bytes of struct loam_frame_opts in one: uninitialized in the lowest byte, zone_limit, node, purpose from bit 32. What the fast paths serve. */
 _Static_assert(offsetof(struct loam_frame_opts, uninitialized) == 0 &&
 		       offsetof(struct loam_frame_opts, zone_limit) == 1 &&
 		       offsetof(struct loam_frame_opts, node) == 2 && offsetof(struct loam_frame_opts, purpose) == 4 &&
-		       sizeof(enum loam_frame_purpose) == 4 && LOAM_PURPOSE_KERNEL == 0 && LOAM_PURPOSE_USER == 2,
-	       "alloc_hit() reads these fields as one word");
-#define OPTS_HIT_MASK UINT64_C(0xfffffffd00ffffff) /* all but no_reclaim, and USER's bit of purpose */
-#define OPTS_HIT_WORD UINT64_C(1)                  /* uninitialized, any zone and node */
-#define OPTS_USER_BIT ((uint64_t)LOAM_PURPOSE_USER << 32)
+		       sizeof(enum loam_frame_purpose) == 4 && LOAM_PURPOSE_KERNEL == 0,
+	       "opts_word() reads these fields as one word");
+#define OPTS_KERNEL UINT64_C(1) /* uninitialized, any zone and node */
+#define OPTS_USER (OPTS_KERNEL | (uint64_t)LOAM_PURPOSE_USER << 32)
+
+static inline uint64_t opts_word(const struct loam_frame_opts *opts)
+{
+	uint64_t word;
+
+	__builtin_memcpy(&word, __builtin_assume_aligned(opts, sizeof(word)), sizeof(word));
+	return word;
+}
 
 /* A hit turned out to be of a frame with something special about it: its slot is as claimed. */
 static __attribute__((noinline)) loam_pfn alloc_unusual(struct loam_frames *frames, loam_pfn first, unsigned int order,
@@ -249,8 +251,22 @@ static __attribute__((noinline)) loam_pfn alloc_unusual(struct loam_frames *fram
 	return first;
 }
 
+/* A hit whose slot is to be filled in: another CPU had the block before, or somebody of another kind. */
+static __attribute__((noinline)) loam_pfn alloc_changed(struct loam_frames *frames, loam_pfn first, unsigned int order,
+							const struct loam_frame_opts *opts, uint64_t *word)
+{
+	struct loam_slot *slot = loami_word_slot(word);
+
+	if (LOAMI_UNLIKELY(!loami_kind_is_plain(loami_slot_kind(slot), order) ||
+			   (order != 0 && loami_load_relaxed(&frames->specials) != 0)))
+		return alloc_unusual(frames, first, order, opts);
+	publish(frames, slot, first, order, purpose_flags(opts), false, loam_port_cpu());
+	return first;
+}
+
 /* A hit: a block of an order that is parked, uninitialized, for kernel or user data, found on top of this CPU's magazine. Anything else goes the slow way; where the
- * swap fails, another CPU may have been here first, and the slow way tells. Inlined for each order and type: every instruction here counts, and every store more. */
+ * swap fails, the magazine is empty, or another CPU was here first, and the slow way tells. Inlined for each order and type: every instruction here counts, and every
+ * store more. Nothing is called but last, so no register is saved. */
 static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_frames *frames,
 								const struct loam_frame_opts *opts, unsigned int order,
 								unsigned int type)
@@ -260,46 +276,33 @@ static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_fram
 	struct loami_magazine *magazine = order == 0   ? &cpu->singles[type].head
 					  : order == 3 ? &cpu->runs[type].head
 						       : &cpu->blocks.head;
-	const uint64_t plain = loami_kind_plain(flags_by_type[type], order);
-	const struct loami_cell *cell;
-	struct loam_slot *slot;
-	uint64_t *word, free, seen, kind;
+	struct loami_cell *cell;
+	uint64_t *word, free, claimed, plain;
 	loam_pfn first;
-	uint32_t top;
 
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
 	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine)))
 		goto unpin;
-	top = loami_load_relaxed(&magazine->top);
-	if (LOAMI_UNLIKELY(top == 0))
-		goto leave;
-	loami_store_release(&magazine->top, top - 1);
-	cell = &loami_cells(magazine)[top - 1];
+	cell = loami_load_relaxed(&magazine->top);
 	word = cell->word;
-	free = loami_load_relaxed(&cell->name);
-	first = loami_index_pfn(frames, (uint32_t)free);
-	seen = free = loami_name_word(free);
-	if (LOAMI_UNLIKELY(!loami_cas(word, &seen, loami_word_claimed(free))))
+	first = cell->first;
+	free = loami_name_word(loami_load_relaxed(&cell->name));
+	claimed = LOAMI_OPAQUE(loami_word_claimed(free));
+	if (LOAMI_UNLIKELY(!loami_cas(word, &free, claimed)))
 		goto beaten;
+	loami_store_release(&magazine->top, cell - 1);
 	loami_count(&magazine->popped, 1);
 	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);
-	slot = loami_word_slot(word);
-	kind = loami_slot_kind(slot);
-	if (LOAMI_UNLIKELY(kind != plain)) {
-		if (kind >> 32 != order)
-			return alloc_unusual(frames, first, order, opts);
-		loami_store_relaxed(&slot->flags, flags_by_type[type]);
-	}
-	if (order != 0 && LOAMI_UNLIKELY(loami_load_relaxed(&frames->specials) != 0))
-		return alloc_unusual(frames, first, order, opts);
-	if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->aux) != pin.cpu))
-		loami_store_relaxed(&slot->aux, pin.cpu);
-	loami_store_release(word, loami_word_owned(free));
+	plain = magazine->plain;
+	if (order == LOAM_BLOCK_ORDER) /* one magazine for both types */
+		plain += loami_flags_by_type[type] - loami_flags_by_type[TYPE_UNMOVABLE];
+	if (LOAMI_UNLIKELY(loami_slot_kind(loami_word_slot(word)) != plain) ||
+	    (order != 0 && LOAMI_UNLIKELY(loami_load_relaxed(&frames->specials) != 0)))
+		return alloc_changed(frames, first, order, opts, word);
+	loami_store_release(word, loami_word_owned(claimed));
 	return first;
 beaten:
-	loami_store_release(&magazine->top, loami_load_relaxed(&magazine->top) + 1);
-leave:
 	loami_magazine_leave(magazine);
 unpin:
 	loam_port_unpin(pin);
@@ -310,16 +313,12 @@ static inline __attribute__((always_inline)) loam_pfn alloc_order(struct loam_fr
 								  const struct loam_frame_opts *opts,
 								  unsigned int order)
 {
-	uint64_t word;
-
-	if (!opts)
-		return alloc_slow(frames, order, opts);
-	__builtin_memcpy(&word, opts, sizeof(word));
-	if (LOAMI_UNLIKELY((word & OPTS_HIT_MASK) != OPTS_HIT_WORD))
-		return alloc_slow(frames, order, opts);
-	if ((word & OPTS_USER_BIT) != 0)
+	if (LOAMI_LIKELY(opts_word(opts) == OPTS_KERNEL))
+		return alloc_hit(frames, opts, order, TYPE_UNMOVABLE);
+	if (opts_word(LOAMI_OPAQUE(opts)) ==
+	    OPTS_USER) /* read once more: the first look is one instruction where memory can be compared with */
 		return alloc_hit(frames, opts, order, TYPE_MOVABLE);
-	return alloc_hit(frames, opts, order, TYPE_UNMOVABLE);
+	return alloc_slow(frames, order, opts);
 }
 
 static __attribute__((noinline)) loam_pfn alloc_run(struct loam_frames *frames, const struct loam_frame_opts *opts)
@@ -331,6 +330,19 @@ static __attribute__((noinline)) loam_pfn alloc_block(struct loam_frames *frames
 	return alloc_order(frames, opts, LOAM_BLOCK_ORDER);
 }
 
+/* Not of order 0, without options, or before there is memory. */
+static __attribute__((noinline)) loam_pfn alloc_large(struct loam_frames *frames, unsigned int order,
+						      const struct loam_frame_opts *opts)
+{
+	if (loami_load_relaxed(&frames->direct) != 0 && opts != NULL) {
+		if (order == 3)
+			return alloc_run(frames, opts);
+		if (order == LOAM_BLOCK_ORDER)
+			return alloc_block(frames, opts);
+	}
+	return alloc_slow(frames, order, opts);
+}
+
 loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts)
 {
 	LOAMI_NOT_FROM_NMI();
@@ -338,15 +350,9 @@ loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const 
 		loami_frame_failed(frames, order, UINT64_C(1) << (order & 63), LOAM_ERR_NO_MEMORY);
 		return LOAM_PFN_NONE;
 	}
-	if (LOAMI_UNLIKELY(!frames->cpus))
-		return alloc_slow(frames, order, opts);
-	if (LOAMI_LIKELY(order == 0))
-		return alloc_order(frames, opts, 0);
-	if (order == 3)
-		return alloc_run(frames, opts);
-	if (order == LOAM_BLOCK_ORDER)
-		return alloc_block(frames, opts);
-	return alloc_slow(frames, order, opts);
+	if (LOAMI_UNLIKELY(order >= loami_glance(&frames->direct)) || LOAMI_UNLIKELY(!opts))
+		return alloc_large(frames, order, opts);
+	return alloc_order(frames, opts, 0);
 }
 
 /* Up to @n hits in a row under one pin: alloc_hit() for order 0, less what need not be done again for each. *@stop: an odd one came, and none in its place. */
@@ -356,40 +362,36 @@ static inline __attribute__((always_inline)) size_t alloc_many(struct loam_frame
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_magazine *magazine = &frames->cpus[pin.cpu].singles[type].head;
-	const uint64_t plain = loami_kind_plain(flags_by_type[type], 0);
 	loam_pfn unusual = LOAM_PFN_NONE;
+	struct loami_cell *cell;
 	size_t got = 0;
-	uint32_t top;
 
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
 	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine))) {
 		loam_port_unpin(pin);
 		return 0;
 	}
-	for (top = loami_load_relaxed(&magazine->top); got < n && top > 0;) {
-		const struct loami_cell *cell = &loami_cells(magazine)[--top];
-		uint64_t *word = cell->word, name = loami_load_relaxed(&cell->name);
-		uint64_t free = loami_name_word(name), seen = free, kind;
+	for (cell = loami_load_relaxed(&magazine->top); got < n; cell--) {
+		uint64_t *word = cell->word, free = loami_name_word(loami_load_relaxed(&cell->name)), kind;
+		uint64_t claimed = LOAMI_OPAQUE(loami_word_claimed(free));
 		struct loam_slot *slot = loami_word_slot(word);
 
-		loami_store_release(&magazine->top, top);
-		if (LOAMI_UNLIKELY(!loami_cas(word, &seen, loami_word_claimed(free)))) {
-			loami_store_release(&magazine->top, top + 1);
+		if (LOAMI_UNLIKELY(!loami_cas(word, &free, claimed)))
 			break;
-		}
+		loami_store_release(&magazine->top, cell - 1);
 		loami_count(&magazine->popped, 1);
 		kind = loami_slot_kind(slot);
-		if (LOAMI_UNLIKELY(kind != plain)) {
-			if (kind >> 32 != 0) {
-				unusual = loami_index_pfn(frames, (uint32_t)name);
+		if (LOAMI_UNLIKELY(kind != magazine->plain)) {
+			if (!loami_kind_is_plain(kind, 0)) {
+				unusual = cell->first;
 				break;
 			}
-			loami_store_relaxed(&slot->flags, flags_by_type[type]);
+			if ((uint32_t)kind != loami_flags_by_type[type])
+				loami_store_relaxed(&slot->flags, loami_flags_by_type[type]);
+			loami_slot_set_cpu(slot, pin.cpu);
 		}
-		if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->aux) != pin.cpu))
-			loami_store_relaxed(&slot->aux, pin.cpu);
-		out[got++] = loami_index_pfn(frames, (uint32_t)name);
-		loami_store_release(word, loami_word_owned(free));
+		out[got++] = cell->first;
+		loami_store_release(word, loami_word_owned(claimed));
 	}
 	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);
@@ -411,16 +413,16 @@ size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct
 	while (allowed < n && !LOAMI_FAIL(LOAMI_FAIL_FRAME))
 		allowed++;
 	if (opts != NULL)
-		__builtin_memcpy(&word, opts, sizeof(word));
+		word = opts_word(opts);
 	while (got < allowed && !stop) {
 		size_t many = 0;
 
-		if (LOAMI_LIKELY((word & OPTS_HIT_MASK) == OPTS_HIT_WORD && frames->cpus != NULL)) {
-			if ((word & OPTS_USER_BIT) != 0)
-				many = alloc_many(frames, opts, TYPE_MOVABLE, allowed - got, out + got, &stop);
-			else
-				many = alloc_many(frames, opts, TYPE_UNMOVABLE, allowed - got, out + got, &stop);
-		}
+		if (LOAMI_UNLIKELY(loami_load_relaxed(&frames->direct) == 0))
+			word = 0;
+		if (LOAMI_LIKELY(word == OPTS_KERNEL))
+			many = alloc_many(frames, opts, TYPE_UNMOVABLE, allowed - got, out + got, &stop);
+		else if (word == OPTS_USER)
+			many = alloc_many(frames, opts, TYPE_MOVABLE, allowed - got, out + got, &stop);
 		got += many;
 		if (got == allowed || stop)
 			break;

@@ -2,7 +2,7 @@
  *
  * 1 The last frame. A search that found nothing has looked at every chunk, then drains CPUs, whose frames are then in the blocks. It may still have missed a
  *   frame that moved meanwhile: returns to the blocks change frames->moves; frames on their way (a run being gathered, one being zeroed in idle time) show in in_flight; what a CPU handed out since changes
- *   its count of allocations, or shows in its busy byte, which is cleared with release after the count. If none of them moved, there was a moment at which
+ *   its count of allocations, or shows in a magazine that is not idle, which becomes so with release after the count. If none of them moved, there was a moment at which
  *   no frame was free.
  * 5 Bounds: for one frame of any zone the search goes on as long as others succeed meanwhile. Anything narrower gives up after NARROW_TRIES rounds, since what
  *   moves may be of no use to it. A CPU that stays busy, because it was interrupted there, is waited for BUSY_TRIES rounds at most, and a frame on its way for

@@ -70,91 +70,172 @@ static __attribute__((noinline)) void free_slow(struct loam_frames *frames, loam
 		loami_cpu_park(frames, slot, first, order, type);
 }
 
-/* The swap back of a frame that was checked a moment ago. */
-static inline bool swap_back(struct loam_slot *slot, uint64_t word)
+/* {1, g} -> {UNUSED, g} of a frame that was checked a moment ago: the swap tells two frees that race within these few instructions apart, in every build
+ * (docs/why/031-free-swaps.md). Return: false, or true and *@word is what it is now. */
+static inline __attribute__((always_inline)) bool swap_back(uint64_t *at, uint64_t *word)
 {
-	return loami_cas(loami_slot_word(slot), &word, word | REF_UNUSED);
+	uint64_t seen = *word, back = LOAMI_OPAQUE(seen | REF_UNUSED);
+
+	*word = back;
+	return loami_cas(at, &seen, back);
 }
 
-/* An unused block, whose word was {1, g} = @word, onto this CPU's magazine of its order and type, both constants here. */
-static inline __attribute__((always_inline)) void push(struct loam_frames *frames, struct loam_slot *slot,
-						       unsigned int order, unsigned int type, uint32_t index,
-						       uint64_t word)
+/* A block that was just swapped back, onto this CPU's magazine, if nobody is inside and there is room. */
+static inline __attribute__((always_inline)) bool push(struct loami_magazine *magazine, uint64_t name, uint64_t *word,
+						       loam_pfn first)
 {
-	struct loam_pin pin = loam_port_pin();
-	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
-	struct loami_magazine *magazine = order == 0   ? &cpu->singles[type].head
-					  : order == 3 ? &cpu->runs[type].head
-						       : &cpu->blocks.head;
-	struct loami_cell *cell;
-	uint32_t top;
+	struct loami_cell *top;
 
-	LOAMI_ASSERT(pin.cpu < frames->ncpus);
 	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine)))
-		goto unpin;
+		return false;
 	top = loami_load_relaxed(&magazine->top);
-	if (LOAMI_UNLIKELY(top >= loami_load_relaxed(&magazine->limit)))
-		goto leave;
-	cell = &loami_cells(magazine)[top];
-	cell->word = loami_slot_word(slot);
-	/* The word is {1, g}: this is {index, g}. */
-	loami_store_relaxed(&cell->name, word - 1 + index);
+	if (LOAMI_UNLIKELY(top >= loami_glance(&magazine->full))) {
+		loami_magazine_leave(magazine);
+		return false;
+	}
+	loami_cell_set(top + 1, name, word, first);
 	loami_store_release(&magazine->top, top + 1);
 	loami_magazine_leave(magazine);
-	loam_port_unpin(pin);
-	return;
-leave:
-	loami_magazine_leave(magazine);
-unpin:
-	loam_port_unpin(pin);
-	loami_cpu_park(frames, slot, loami_index_pfn(frames, index), order, type);
+	return true;
 }
 
-/* Inlined once per order that is parked: a block owned once, of this order, without hooks, guard or anything else special. The swap tells two frees that race
- * within these few instructions apart, in every build (docs/why/031-free-swaps.md). The type is a branch, not an address: a frame's slot is often still on its way from
- * memory, and the magazine's top, which the next allocation needs, must not wait for it. */
-static inline __attribute__((always_inline)) void free_hit(struct loam_frames *frames, loam_pfn first,
-							   unsigned int order)
+static struct loami_magazine *magazine_for(struct loami_frame_cpu *cpu, unsigned int order, unsigned int type)
 {
-	uint64_t at = first - frames->first_pfn, word, kind;
-	const struct loami_frame_section *section = &frames->sections[at >> SECTION_SHIFT];
-	struct loam_slot *slot;
-	uint32_t index;
+	return order == 0 ? &cpu->singles[type].head : order == 3 ? &cpu->runs[type].head : &cpu->blocks.head;
+}
 
-	if (LOAMI_UNLIKELY(at >= frames->span) || LOAMI_UNLIKELY(loami_load_relaxed(&section->slots) == 0))
-		goto slow;
-	slot = loami_section_slot(section, first);
-	index = (uint32_t)(section->index + first);
-	word = loami_load_relaxed(loami_slot_word(slot));
-	kind = loami_slot_kind(slot);
-	if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || kind >> 32 != order ||
-			   (order != 0 && loami_load_relaxed(&frames->specials) != 0)))
-		goto slow;
-	if (LOAMI_UNLIKELY(!swap_back(slot, word)))
-		goto slow;
-	if ((kind & LOAM_FRAME_MOVABLE) != 0)
-		push(frames, slot, order, TYPE_MOVABLE, index, word);
-	else
-		push(frames, slot, order, TYPE_UNMOVABLE, index, word);
+/* Swapped back, and no room for it here. */
+static __attribute__((noinline)) void park(struct loam_frames *frames, uint64_t *word, loam_pfn first,
+					   unsigned int order)
+{
+	struct loam_slot *slot = loami_word_slot(word);
+
+	loami_cpu_park(frames, slot, first, order,
+		       (loami_load_relaxed(&slot->flags) & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE);
+}
+
+/* A block owned once, of a kind that this CPU's magazines do not hold as it is: of another CPU, with flags of its owner's, or special. @naming as below. */
+static __attribute__((noinline)) void free_other(struct loam_frames *frames, loam_pfn first, unsigned int order,
+						 uint64_t *word, uint64_t naming)
+{
+	uint64_t kind = loami_slot_kind(loami_word_slot(word)), seen = loami_load_relaxed(word);
+	unsigned int type = (kind & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
+	struct loam_pin pin;
+	bool parked;
+
+	if (LOAMI_UNLIKELY(loami_word_ref(seen) != 1 || !loami_kind_is_plain(kind, order)) ||
+	    LOAMI_UNLIKELY(!swap_back(word, &seen))) {
+		free_slow(frames, first, order);
+		return;
+	}
+	pin = loam_port_pin();
+	LOAMI_ASSERT(pin.cpu < frames->ncpus);
+	parked = push(magazine_for(&frames->cpus[pin.cpu], order, type), seen + naming, word, first);
+	loam_port_unpin(pin);
+	if (LOAMI_UNLIKELY(!parked))
+		loami_cpu_park(frames, loami_word_slot(word), first, order, type);
+}
+
+/* A block owned once, of this order, without hooks, guard or anything else special, which this CPU allocated for kernel or user data. @word: of its slot. @naming: what is
+ * added to {UNUSED, g} to get its name. The kind decides by branches: a frame's slot is often still on its way from memory, and the magazine's top, which the next
+ * allocation needs, must not wait for it. Nothing is called but last, so no register is saved. */
+static inline __attribute__((always_inline)) void free_at(struct loam_frames *frames, loam_pfn first,
+							  unsigned int order, uint64_t *word, uint64_t naming)
+{
+	uint64_t seen = loami_load_relaxed(word), kind = loami_slot_kind(loami_word_slot(word));
+	struct loami_magazine *magazine;
+	struct loami_frame_cpu *cpu;
+	struct loam_pin pin;
+
+	if (LOAMI_UNLIKELY(loami_word_ref(seen) != 1 || (order != 0 && loami_load_relaxed(&frames->specials) != 0))) {
+		free_slow(frames, first, order);
+		return;
+	}
+	pin = loam_port_pin();
+	LOAMI_ASSERT(pin.cpu < frames->ncpus);
+	cpu = &frames->cpus[pin.cpu];
+	magazine = magazine_for(cpu, order, TYPE_UNMOVABLE);
+	if (LOAMI_LIKELY(kind == magazine->plain)) {
+		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))
+			goto beaten;
+		if (LOAMI_UNLIKELY(!push(magazine, seen + naming, word, first)))
+			goto full;
+		loam_port_unpin(pin);
+		return;
+	}
+	magazine = magazine_for(cpu, order, TYPE_MOVABLE);
+	if (order != LOAM_BLOCK_ORDER && kind == magazine->plain) {
+		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))
+			goto beaten;
+		if (LOAMI_UNLIKELY(!push(magazine, seen + naming, word, first)))
+			goto full;
+		loam_port_unpin(pin);
+		return;
+	}
+	loam_port_unpin(pin);
+	free_other(frames, first, order, word, naming);
 	return;
-slow:
+full:
+	loam_port_unpin(pin);
+	park(frames, word, first, order);
+	return;
+beaten:
+	loam_port_unpin(pin);
 	free_slow(frames, first, order);
 }
 
+/* Where the table of sections is to be asked, or nobody knows such a frame. */
+static inline __attribute__((always_inline)) void free_found(struct loam_frames *frames, loam_pfn first,
+							     unsigned int order)
+{
+	const struct loami_frame_section *section = loami_section_find(frames, first);
+
+	if (LOAMI_UNLIKELY(!section))
+		free_slow(frames, first, order);
+	else
+		free_at(frames, first, order, loami_slot_word(loami_section_slot(section, first)),
+			section->index + first - REF_UNUSED);
+}
+
+/* Inlined once per order that is parked. */
+static inline __attribute__((always_inline)) void free_hit(struct loam_frames *frames, loam_pfn first,
+							   unsigned int order,
+							   void (*elsewhere)(struct loam_frames *, loam_pfn))
+{
+	uint64_t at = first - frames->dense_first;
+
+	if (LOAMI_UNLIKELY(at >= frames->dense))
+		elsewhere(frames, first);
+	else
+		free_at(frames, first, order, loami_dense_word(frames, at), frames->dense_naming + first);
+}
+
+static __attribute__((noinline)) void free_single_found(struct loam_frames *frames, loam_pfn first)
+{
+	free_found(frames, first, 0);
+}
+static __attribute__((noinline)) void free_run_found(struct loam_frames *frames, loam_pfn first)
+{
+	free_found(frames, first, 3);
+}
+static __attribute__((noinline)) void free_block_found(struct loam_frames *frames, loam_pfn first)
+{
+	free_found(frames, first, LOAM_BLOCK_ORDER);
+}
 static __attribute__((noinline)) void free_run(struct loam_frames *frames, loam_pfn first)
 {
-	free_hit(frames, first, 3);
+	free_hit(frames, first, 3, free_run_found);
 }
 static __attribute__((noinline)) void free_block(struct loam_frames *frames, loam_pfn first)
 {
-	free_hit(frames, first, LOAM_BLOCK_ORDER);
+	free_hit(frames, first, LOAM_BLOCK_ORDER, free_block_found);
 }
 
 void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order)
 {
 	LOAMI_NOT_FROM_NMI();
 	if (LOAMI_LIKELY(order == 0))
-		free_hit(frames, first, 0);
+		free_hit(frames, first, 0, free_single_found);
 	else if (order == 3)
 		free_run(frames, first);
 	else if (order == LOAM_BLOCK_ORDER)
@@ -188,12 +269,30 @@ bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int ord
 /* Slots are fetched this many frames ahead of their use. */
 enum { AHEAD = 64 };
 
+/* The word of a frame's slot, NULL where there is none. */
+static inline uint64_t *find_word(const struct loam_frames *frames, loam_pfn pfn, uint64_t *naming)
+{
+	const struct loami_frame_section *section;
+	uint64_t at = pfn - frames->dense_first;
+
+	if (LOAMI_LIKELY(at < frames->dense)) {
+		*naming = frames->dense_naming + pfn;
+		return loami_dense_word(frames, at);
+	}
+	section = loami_section_find(frames, pfn);
+	if (!section)
+		return NULL;
+	*naming = section->index + pfn - REF_UNUSED;
+	return loami_slot_word(loami_section_slot(section, pfn));
+}
+
 static inline void fetch(const struct loam_frames *frames, loam_pfn pfn)
 {
-	struct loam_slot *slot = loami_slot_find(frames, pfn);
+	uint64_t naming;
+	const uint64_t *word = find_word(frames, pfn, &naming);
 
-	if (slot)
-		__builtin_prefetch(&slot->refcount, 1);
+	if (word)
+		__builtin_prefetch(word, 1);
 }
 
 /* Plain frames of kernel data from the front of @pfns onto this CPU's magazine, under one pin: free_hit(), less what need not be done again for each. Return: how
@@ -202,35 +301,34 @@ static size_t free_many(struct loam_frames *frames, const loam_pfn *pfns, size_t
 {
 	struct loam_pin pin = loam_port_pin();
 	struct loami_magazine *magazine = &frames->cpus[pin.cpu].singles[TYPE_UNMOVABLE].head;
+	const struct loami_cell *full;
+	struct loami_cell *top;
 	size_t done = 0;
-	uint32_t top, limit;
 
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
 	if (LOAMI_UNLIKELY(!loami_magazine_enter(magazine))) {
 		loam_port_unpin(pin);
 		return 0;
 	}
-	limit = loami_load_relaxed(&magazine->limit);
-	for (top = loami_load_relaxed(&magazine->top); done < n && top < limit; done++) {
-		uint64_t at = pfns[done] - frames->first_pfn, word, kind;
-		const struct loami_frame_section *section = &frames->sections[at >> SECTION_SHIFT];
-		struct loami_cell *cell = &loami_cells(magazine)[top];
-		struct loam_slot *slot;
+	full = loami_load_relaxed(&magazine->full);
+	for (top = loami_load_relaxed(&magazine->top); done < n && top < full; done++) {
+		uint64_t naming, seen, kind, *word = find_word(frames, pfns[done], &naming);
 
 		if (done < ahead)
 			fetch(frames, pfns[done + AHEAD]);
-		if (LOAMI_UNLIKELY(at >= frames->span) || LOAMI_UNLIKELY(loami_load_relaxed(&section->slots) == 0))
+		if (LOAMI_UNLIKELY(!word))
 			break;
-		slot = loami_section_slot(section, pfns[done]);
-		word = loami_load_relaxed(loami_slot_word(slot));
-		kind = loami_slot_kind(slot);
-		if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || kind >> 32 != 0 || (kind & LOAM_FRAME_MOVABLE) != 0 ||
-				   !swap_back(slot, word)))
+		seen = loami_load_relaxed(word);
+		kind = loami_slot_kind(loami_word_slot(word));
+		if (LOAMI_UNLIKELY(loami_word_ref(seen) != 1))
 			break;
-		cell->word = loami_slot_word(slot);
-		/* The word was {1, g}: this is {index, g}. */
-		loami_store_relaxed(&cell->name, word - 1 + (uint32_t)(section->index + pfns[done]));
-		loami_store_release(&magazine->top, ++top);
+		if (LOAMI_UNLIKELY(kind != magazine->plain) &&
+		    (!loami_kind_is_plain(kind, 0) || (kind & LOAM_FRAME_MOVABLE) != 0))
+			break;
+		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))
+			break;
+		loami_cell_set(++top, seen + naming, word, pfns[done]);
+		loami_store_release(&magazine->top, top);
 	}
 	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);

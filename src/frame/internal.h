@@ -58,8 +58,8 @@ _Static_assert(offsetof(struct loam_slot, vtable) == 16 && offsetof(struct loam_
 _Static_assert(offsetof(struct loam_slot, order) == 28 && offsetof(struct loam_slot, guard) == 40, "SPEC F1");
 _Static_assert(offsetof(struct loam_slot, refcount) == LOAM_FRAME_REFCOUNT_OFFSET, "SPEC F1");
 _Static_assert(offsetof(struct loam_slot, generation) == 36, "refcount and generation are one 64-bit word");
-_Static_assert(offsetof(struct loam_slot, state) == 29 && offsetof(struct loam_slot, reserved) == 30,
-	       "flags, order, state and nothing are one 64-bit word");
+_Static_assert(offsetof(struct loam_slot, state) == 29 && offsetof(struct loam_slot, cpu) == 30,
+	       "flags, order, state and the CPU are one 64-bit word");
 _Static_assert(offsetof(struct loam_slot, aux) == 44 && offsetof(struct loam_slot, tail) == 48, "SPEC F1");
 _Static_assert(sizeof(struct loam_frame_vtable) == 64, "SPEC F10");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the claim reads refcount as the low half");
@@ -68,7 +68,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the claim reads refco
  * 32 bits, is its section's number << 12 | its place in it: what magazines name it by. 2^32 frames are 16 TiB of RAM, wherever it lies. */
 struct loami_frame_section {
 	uintptr_t slots;                 /* slot of a frame = slots + pfn * 64, modulo 2^64; 0: no RAM here */
-	uint64_t index;                  /* index of a frame = index + pfn, modulo 2^32 */
+	uint64_t index;                  /* index of a frame = index + pfn, modulo 2^64 */
 	struct loami_frame_chunk *chunk; /* (atomic) the lowest one with frames here */
 	uint64_t pad;
 };
@@ -117,31 +117,43 @@ struct loami_frame_domain {
 
 /* A cell names a parked frame: {index, generation}. The frame is here exactly as long as its slot says {UNUSED, that generation}; a claim by anybody makes
  * every copy of the name stale. So a cell can be taken by its owner and by a thief at once, and the swap on the slot decides. magazine.c has the proof.
- * Where its slot's word is stands beside the name for the owner, who need not look it up before he can swap. */
+ * What the name leads to stands beside it for the owner, who need not look it up. */
 struct loami_cell {
 	uint64_t name;  /* read by thieves, who turn what they took into NAME_NONE; written by the owner */
-	uint64_t *word; /* the owner's */
+	uint64_t *word; /* its slot's; the owner's, as is the next */
+	loam_pfn first;
 };
 
-/* A magazine: free frames, or free blocks of one order, parked on a CPU. Its cells follow it. Whoever runs on its CPU sets busy, and then alone pops and pushes. Each
+/* A magazine: free frames, or free blocks of one order, parked on a CPU. Its cells follow it. Whoever runs on its CPU enters it, and then alone pops and pushes. Each
  * field is written and read in its own width only: a processor forwards a store to a load of another width slowly (docs/why/040-what-a-pair-costs.md). */
 struct loami_magazine {
+	uint64_t idle;          /* 1, unless somebody is inside: loami_idle_enter() */
+	struct loami_cell *top; /* (atomic) the highest cell in use; the floor: none is */
+	struct loami_cell *
+		full; /* (atomic) the highest there may be; the floor: the CPU is offline, or the machine too small for these */
 	uint64_t popped; /* (atomic) blocks handed out from here */
-	uint32_t top;    /* cells in use */
-	uint8_t busy;
-	uint8_t limit; /* 0: the CPU is offline, or the machine too small for these */
-	uint8_t order;
-	uint8_t type;
+	uint64_t plain;  /* the kind of a block that is handed out as it is: loami_slot_kind() */
+	struct loami_cell
+		floor; /* names a word that is never unused, so that an empty magazine needs no test: a pop's swap fails */
 };
-_Static_assert(sizeof(struct loami_magazine) == 16, "cells follow it, aligned");
+_Static_assert(sizeof(struct loami_magazine) == 64, "a line; cells follow it");
 
-static inline struct loami_cell *loami_cells(struct loami_magazine *magazine)
+static inline struct loami_cell *loami_floor(struct loami_magazine *magazine)
 {
-	return (struct loami_cell *)(void *)((char *)magazine + sizeof(*magazine));
+	return (struct loami_cell *)(void *)((char *)magazine + offsetof(struct loami_magazine, floor));
+}
+static inline unsigned int loami_magazine_order(const struct loami_magazine *magazine)
+{
+	return magazine->plain >> 32 & 0xff;
+}
+/* How many cells may be used. */
+static inline unsigned int loami_magazine_limit(struct loami_magazine *magazine)
+{
+	return (unsigned int)(loami_load_relaxed(&magazine->full) - loami_floor(magazine));
 }
 
 enum {
-	MAGAZINE_CELLS = 127, /* a magazine is 2 KiB */
+	MAGAZINE_CELLS = 127, /* a magazine is 3 KiB */
 	MAGAZINE_CELLS_3 = 31,
 	MAGAZINE_CELLS_9 = 7,
 	REFILL = 64, /* frames at a time */
@@ -168,8 +180,12 @@ struct loami_magazine9 {
 	struct loami_cell cells[MAGAZINE_CELLS_9];
 };
 
-/* What a CPU keeps. Its own fast paths write a magazine while it is busy; others read top and cells under the lock. */
+/* What a CPU keeps. Its own fast paths write a magazine while they are inside; others read top and cells under the lock. */
 struct loami_frame_cpu {
+	struct loami_magazine0 singles[TYPE_COUNT];
+	struct loami_magazine3 runs[TYPE_COUNT];
+	struct loami_magazine9 blocks;
+	struct loami_magazine0 zeroed[TYPE_COUNT];
 	uint8_t node;
 	bool claims;   /* the machine is large enough for claimed blocks */
 	uint32_t home; /* (atomic) chunk number where the last search ended */
@@ -178,11 +194,10 @@ struct loami_frame_cpu {
 	uint64_t *fifo; /* hardened: the last frees, pfns; LOAM_PFN_NONE where empty. Guarded by the lock */
 	uint32_t fifo_next;
 	struct loam_frame_failure failure;
-	struct loami_magazine9 blocks;
-	struct loami_magazine3 runs[TYPE_COUNT];
-	struct loami_magazine0 singles[TYPE_COUNT];
-	struct loami_magazine0 zeroed[TYPE_COUNT];
+	uint8_t pad[1856];
 } __attribute__((aligned(64)));
+_Static_assert(sizeof(struct loami_frame_cpu) == 1 << 14,
+	       "found by a shift: a multiplication is up to three instructions more for each allocation and each free");
 
 /* How an allocation is to be made, decoded from its options. */
 struct loami_frame_want {
@@ -272,14 +287,39 @@ static inline struct loam_slot *loami_section_slot(const struct loami_frame_sect
 	return (struct loam_slot *)(section->slots + (uintptr_t)pfn * sizeof(struct loam_slot));
 }
 
-/* Flags, order and state in one. Above its flags, a plain frame of an order has that order and nothing else. */
+/* What is set of a frame for kernel or user data. */
+static const uint32_t loami_flags_by_type[TYPE_COUNT] = {
+	[TYPE_UNMOVABLE] = LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED,
+	[TYPE_MOVABLE] = LOAM_FRAME_USER | LOAM_FRAME_ALLOCATED | LOAM_FRAME_MOVABLE,
+};
+
+/* The word of the @at-th frame of the dense part of memory: most of it, so that most frees need not ask the table of sections. */
+static inline uint64_t *loami_dense_word(const struct loam_frames *frames, uint64_t at)
+{
+	return (uint64_t *)(frames->dense_words + (uintptr_t)at * sizeof(struct loam_slot));
+}
+
+/* Flags, order, state and the owner's CPU in one, so that one look tells a block there is nothing special about. */
 static inline uint64_t loami_slot_kind(const struct loam_slot *slot)
 {
-	return loami_load_relaxed((const uint64_t *)(const void *)&slot->flags);
+	typedef uint64_t __attribute__((may_alias)) word;
+
+	return loami_glance((const word *)(const void *)&slot->flags);
 }
-static inline uint64_t loami_kind_plain(uint32_t flags, unsigned int order)
+static inline uint64_t loami_kind_plain(uint32_t flags, unsigned int order, unsigned int cpu)
 {
-	return (uint64_t)order << 32 | flags;
+	return (uint64_t)cpu << 48 | (uint64_t)order << 32 | flags;
+}
+/* Nothing but the order above its flags, whichever CPU's? */
+static inline bool loami_kind_is_plain(uint64_t kind, unsigned int order)
+{
+	return (kind >> 32 & 0xffff) == order;
+}
+/* The owner's CPU: for whoever asks (SPEC F14), and once more where the fast paths compare it with the rest. */
+static inline void loami_slot_set_cpu(struct loam_slot *slot, unsigned int cpu)
+{
+	loami_store_relaxed(&slot->aux, cpu);
+	loami_store_relaxed(&slot->cpu, (uint16_t)cpu);
 }
 
 /* Of a frame that has one. */
@@ -322,19 +362,20 @@ static inline uint64_t loami_name_word(uint64_t name)
 {
 	return name | REF_UNUSED;
 }
-static inline void loami_cell_set(struct loami_cell *cell, uint32_t index, struct loam_slot *slot)
+static inline void loami_cell_set(struct loami_cell *cell, uint64_t name, uint64_t *word, loam_pfn first)
 {
-	cell->word = loami_slot_word(slot);
-	loami_store_relaxed(&cell->name, loami_name_make(index, loami_load_relaxed(cell->word)));
+	cell->word = word;
+	cell->first = first;
+	loami_store_relaxed(&cell->name, name);
 }
-/* {UNUSED, g} -> {CLAIMED, g}, and {CLAIMED, g} -> {1, g + 1}, of the word {UNUSED, g}. */
+/* {UNUSED, g} -> {CLAIMED, g} -> {1, g + 1}. */
 static inline uint64_t loami_word_claimed(uint64_t word)
 {
 	return word - 1;
 }
 static inline uint64_t loami_word_owned(uint64_t word)
 {
-	return word + 2;
+	return word + 3;
 }
 /* A claimed frame nobody is to have after all becomes unused again, under a new generation. */
 static inline void loami_frame_unclaim(struct loam_slot *slot)
@@ -485,14 +526,14 @@ uint64_t loami_cpu_parked(const struct loam_frames *frames, unsigned int number,
 uint64_t loami_cpu_allocs(const struct loam_frames *frames, unsigned int number);
 bool loami_cpu_is_busy(const struct loam_frames *frames, unsigned int number);
 
-/* A magazine is busy from its owner's first touch to the last; the release lets a search on another CPU see what was done when it sees the byte clear. */
+/* Somebody is inside from the owner's first touch to the last; the release lets a search on another CPU see what was done when it finds the magazine idle. */
 static inline bool loami_magazine_enter(struct loami_magazine *magazine)
 {
-	return loami_busy_enter(&magazine->busy);
+	return loami_idle_enter(&magazine->idle);
 }
 static inline void loami_magazine_leave(struct loami_magazine *magazine)
 {
-	loami_store_release(&magazine->busy, 0);
+	loami_store_release(&magazine->idle, 1);
 }
 
 #endif

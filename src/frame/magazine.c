@@ -1,7 +1,7 @@
 /* frame/magazine.c: frames parked on a CPU, so that most allocations touch nothing shared; and how another CPU gets at them.
  *
  * 1 Concepts
- *   A magazine is a stack of cells {index, generation}. A cell is no ownership, only a hint: the frame is taken by the swap {UNUSED, g} -> {CLAIMED, g} on
+ *   A magazine is a stack of cells, each with a name {index, generation}. A cell is no ownership, only a hint: the frame is taken by the swap {UNUSED, g} -> {CLAIMED, g} on
  *   its slot, by the CPU that owns the magazine, or by a thief's {UNUSED, g} -> {UNUSED, g + 1}, and exactly one of them wins. The loser sees the frame claimed or its
  *   generation moved and goes on to the next cell. Any other refcount under an unmoved generation is corruption.
  *   A claimed block is the row of a 2 MiB block that this CPU took out of its chunk in one lock hold; the magazine is filled from it.
@@ -13,8 +13,8 @@
  *      A name may be read before the top above it: where the owner popped and pushes again. Nothing hangs on that: whoever takes the frame by it swaps the slot's word
  *      with acquire, which the free before swapped with release.
  * 4 Locks
- *   busy     (a byte in each magazine, plain stores) keeps an interrupt on the same CPU out of the magazine while a fast path is inside: it takes the shared path, or
- *            steals.
+ *   idle     (a word in each magazine, counted down without a locked operation) keeps an interrupt on the same CPU out of the magazine while a fast path is inside: it
+ *            takes the shared path, or steals.
  *   cpu.lock guards claimed rows and the FIFO, and makes refill, drain and theft exclude each other. It is held with interrupts masked and never
  *            while waiting, so it may be taken in any context. The owner pops and pushes without it, against a thief that holds it: I7 and the swap settle that.
  * 5 Bounds: a refill moves REFILL frames, an overflow half a magazine, a theft one magazine per lock hold. No loop waits for another CPU.
@@ -34,7 +34,7 @@ static unsigned int at_most(uint64_t value, unsigned int limit)
 
 static void set_limit(struct loami_magazine *magazine, unsigned int cells)
 {
-	loami_store_relaxed(&magazine->limit, (uint8_t)cells);
+	loami_store_relaxed(&magazine->full, loami_floor(magazine) + cells);
 }
 
 void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online)
@@ -51,16 +51,31 @@ void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online
 	cpu->claims = room >= 2 * LOAM_BLOCK_FRAMES;
 }
 
+/* The floor's word is that of the kind, whose flags are never those of an unused refcount. */
+static void make(struct loami_magazine *magazine, unsigned int order, unsigned int type, unsigned int cpu)
+{
+	magazine->idle = 1;
+	magazine->plain = loami_kind_plain(loami_flags_by_type[type], order, cpu);
+	magazine->floor.word = &magazine->plain;
+	magazine->top = loami_floor(magazine);
+}
+
 void loami_cpu_make(struct loam_frames *frames, unsigned int number)
 {
 	struct loami_frame_cpu *cpu = &frames->cpus[number];
 
 	for (unsigned int type = 0; type < TYPE_COUNT; type++) {
-		cpu->singles[type].head.type = cpu->zeroed[type].head.type = cpu->runs[type].head.type = (uint8_t)type;
-		cpu->runs[type].head.order = 3;
+		make(&cpu->singles[type].head, 0, type, number);
+		make(&cpu->zeroed[type].head, 0, type, number);
+		make(&cpu->runs[type].head, 3, type, number);
 	}
-	cpu->blocks.head.order = LOAM_BLOCK_ORDER;
+	make(&cpu->blocks.head, LOAM_BLOCK_ORDER, TYPE_UNMOVABLE, number);
 	loami_cpu_size(frames, number, true);
+}
+
+static unsigned int type_of(const struct loami_magazine *magazine)
+{
+	return (magazine->plain & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
 }
 
 static struct loami_magazine *magazine_for(struct loami_frame_cpu *cpu, unsigned int order, unsigned int type)
@@ -92,11 +107,18 @@ static struct loami_magazine *magazine_number(struct loami_frame_cpu *cpu, unsig
 
 /* ---- refill ---------------------------------------------------------------------------------------------------------------------------------- */
 
+static void cell_fill(struct loami_cell *cell, uint32_t index, struct loam_slot *slot, loam_pfn first)
+{
+	uint64_t *word = loami_slot_word(slot);
+
+	loami_cell_set(cell, loami_name_make(index, loami_load_relaxed(word)), word, first);
+}
+
 /* Frames of the claimed row into an empty magazine, so that they are popped in rising order. */
 static void unload(const struct loam_frames *frames, struct loami_claimed *claimed, struct loami_magazine *magazine)
 {
 	const struct loami_frame_section *section = loami_section_of(frames, claimed->base);
-	uint32_t n = claimed->left < magazine->limit ? claimed->left : magazine->limit, at;
+	uint32_t n = at_most(claimed->left, loami_magazine_limit(magazine)), at;
 
 	if (n > REFILL)
 		n = REFILL;
@@ -108,71 +130,67 @@ static void unload(const struct loam_frames *frames, struct loami_claimed *claim
 			loam_pfn pfn = claimed->base + w * 64 + loami_ctz64(word);
 			struct loam_slot *slot = loami_section_slot(section, pfn);
 
-			at--;
 			/* For the next refill: 64 slots are a page, where the processor's own prefetching ends. */
 			__builtin_prefetch((const char *)slot + REFILL * sizeof(*slot), 1);
-			loami_cell_set(&loami_cells(magazine)[at], (uint32_t)(section->index + pfn), slot);
+			cell_fill(loami_floor(magazine) + at--, (uint32_t)(section->index + pfn), slot, pfn);
 		}
 		claimed->row[w] = word;
 	}
 	claimed->left -= n;
-	loami_store_release(&magazine->top, n);
+	loami_store_release(&magazine->top, loami_floor(magazine) + n);
 }
 
 static void refill_singles(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
 {
-	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones, .refill = true};
-	struct loami_claimed *claimed = &cpu->claimed[magazine->type];
+	unsigned int type = type_of(magazine);
+	struct loami_frame_want want = {.type = (uint8_t)type, .zones = (uint8_t)frames->nzones, .refill = true};
+	struct loami_claimed *claimed = &cpu->claimed[type];
 
-	if (claimed->left == 0 &&
-	    !loami_blocks_claim(frames, &want, claimed, cpu->claims ? LOAM_BLOCK_FRAMES : magazine->limit))
+	if (claimed->left == 0 && !loami_blocks_claim(frames, &want, claimed,
+						      cpu->claims ? LOAM_BLOCK_FRAMES : loami_magazine_limit(magazine)))
 		return;
 	unload(frames, claimed, magazine);
 }
 
-static void cell_fill(const struct loam_frames *frames, struct loami_cell *cell, loam_pfn first, struct loam_slot *slot)
-{
-	loami_cell_set(cell, loami_index_of(frames, first), slot);
-}
-
 static void refill_blocks(struct loam_frames *frames, struct loami_magazine *magazine)
 {
-	struct loami_frame_want want = {.type = magazine->type, .zones = (uint8_t)frames->nzones, .refill = true};
+	struct loami_frame_want want = {
+		.type = (uint8_t)type_of(magazine), .zones = (uint8_t)frames->nzones, .refill = true};
 	loam_pfn firsts[MAGAZINE_CELLS_3];
-	unsigned int n = loami_blocks_take_many(frames, magazine->order, &want, firsts, (magazine->limit + 1u) / 2);
+	unsigned int n = loami_blocks_take_many(frames, loami_magazine_order(magazine), &want, firsts,
+						(loami_magazine_limit(magazine) + 1) / 2);
 
 	for (unsigned int i = 0; i < n; i++)
-		cell_fill(frames, &loami_cells(magazine)[n - 1 - i], firsts[i], loami_slot_of(frames, firsts[i]));
-	loami_store_release(&magazine->top, n);
+		cell_fill(loami_floor(magazine) + n - i, loami_index_of(frames, firsts[i]),
+			  loami_slot_of(frames, firsts[i]), firsts[i]);
+	loami_store_release(&magazine->top, loami_floor(magazine) + n);
 }
 
-/* Fill a magazine of this CPU, which is busy and has no cell of use. */
+/* Fill a magazine of this CPU, which was entered and has no cell of use. */
 static void refill(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
 {
 	unsigned long irq = loami_lock_irq(&cpu->lock);
 
-	if (magazine->limit != 0 && magazine->order == 0)
+	if (loami_magazine_limit(magazine) != 0 && loami_magazine_order(magazine) == 0)
 		refill_singles(frames, cpu, magazine);
-	else if (magazine->limit != 0)
+	else if (loami_magazine_limit(magazine) != 0)
 		refill_blocks(frames, magazine);
 	loami_unlock_irq(&cpu->lock, irq);
 }
 
-/* The claim of a parked block: the magazine is this CPU's, and busy. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when what was found is
+/* The claim of a parked block: the magazine is this CPU's, and entered. Return: its slot; NULL when the magazine is empty, or *refcount is not unused when what was found is
  * neither free nor somebody else's by right. */
-static struct loam_slot *pop(const struct loam_frames *frames, struct loami_magazine *magazine, loam_pfn *first,
-			     uint32_t *refcount)
+static struct loam_slot *pop(struct loami_magazine *magazine, loam_pfn *first, uint32_t *refcount)
 {
-	uint32_t top = loami_load_relaxed(&magazine->top);
+	struct loami_cell *top = loami_load_relaxed(&magazine->top);
 	struct loam_slot *slot = NULL;
 
-	while (top != 0 && !slot && *refcount == REF_UNUSED) {
-		const struct loami_cell *cell = &loami_cells(magazine)[--top];
-		uint64_t name = loami_load_relaxed(&cell->name), seen = loami_name_word(name);
+	for (; top != loami_floor(magazine) && !slot && *refcount == REF_UNUSED; top--) {
+		uint64_t name = loami_load_relaxed(&top->name), seen = loami_name_word(name);
 
-		*first = loami_index_pfn(frames, (uint32_t)name);
-		if (loami_cas(cell->word, &seen, loami_word_claimed(seen)))
-			slot = loami_word_slot(cell->word);
+		*first = top->first;
+		if (loami_cas(top->word, &seen, loami_word_claimed(seen)))
+			slot = loami_word_slot(top->word);
 		else if (!loami_name_is_stale(name, seen))
 			*refcount = loami_word_ref(seen);
 	}
@@ -188,10 +206,10 @@ static struct loam_slot *take_from(struct loam_frames *frames, struct loami_fram
 
 	if (!loami_magazine_enter(magazine))
 		return NULL;
-	slot = pop(frames, magazine, first, refcount);
+	slot = pop(magazine, first, refcount);
 	if (!slot && cpu && *refcount == REF_UNUSED) {
 		refill(frames, cpu, magazine);
-		slot = pop(frames, magazine, first, refcount);
+		slot = pop(magazine, first, refcount);
 	}
 	if (slot)
 		loami_count(&magazine->popped, 1);
@@ -226,29 +244,24 @@ struct loam_slot *loami_cpu_take(struct loam_frames *frames, unsigned int order,
 
 /* ---- overflow ---------------------------------------------------------------------------------------------------------------------------------- */
 
-/* The older half of a full magazine to the blocks. This CPU is busy. */
+/* The older half of a full magazine to the blocks. It is this CPU's, and entered. */
 static void overflow(struct loam_frames *frames, struct loami_frame_cpu *cpu, struct loami_magazine *magazine)
 {
 	unsigned long irq = loami_lock_irq(&cpu->lock);
-	uint32_t top = loami_load_relaxed(&magazine->top), half = (top + 1) / 2, n = 0;
+	struct loami_cell *floor = loami_floor(magazine), *top = loami_load_relaxed(&magazine->top);
+	struct loami_cell *half = floor + (top - floor + 1) / 2, *to = floor + 1;
 	loam_pfn firsts[(MAGAZINE_CELLS + 1) / 2];
+	unsigned int n = 0;
 
-	for (uint32_t i = 0; i < half; i++) {
-		const struct loami_cell *cell = &loami_cells(magazine)[i];
-		uint64_t name = loami_load_relaxed(&cell->name);
-
+	for (const struct loami_cell *cell = floor + 1; cell <= half; cell++) {
 		/* Under the lock nobody steals: what is good now stays so. */
-		if (loami_load_acquire(cell->word) == loami_name_word(name))
-			firsts[n++] = loami_index_pfn(frames, (uint32_t)name);
+		if (loami_load_acquire(cell->word) == loami_name_word(loami_load_relaxed(&cell->name)))
+			firsts[n++] = cell->first;
 	}
-	for (uint32_t i = half; i < top; i++) {
-		struct loami_cell *to = &loami_cells(magazine)[i - half], *from = &loami_cells(magazine)[i];
-
-		loami_store_relaxed(&to->name, loami_load_relaxed(&from->name));
-		to->word = from->word;
-	}
-	loami_store_release(&magazine->top, top - half);
-	loami_blocks_put_many(frames, firsts, n, magazine->order);
+	for (const struct loami_cell *from = half + 1; from <= top; from++)
+		loami_cell_set(to++, loami_load_relaxed(&from->name), from->word, from->first);
+	loami_store_release(&magazine->top, to - 1);
+	loami_blocks_put_many(frames, firsts, n, loami_magazine_order(magazine));
 	loami_unlock_irq(&cpu->lock, irq);
 }
 
@@ -266,14 +279,19 @@ static void fifo_swap(struct loam_frames *frames, struct loami_frame_cpu *cpu, l
 	*order = (unsigned int)(out & 0xff);
 }
 
-/* Onto a busy magazine with room. */
+static bool is_full(struct loami_magazine *magazine)
+{
+	return loami_load_relaxed(&magazine->top) >= loami_load_relaxed(&magazine->full);
+}
+
+/* Onto a magazine that was entered and has room. */
 static void push(const struct loam_frames *frames, struct loami_magazine *magazine, loam_pfn first,
 		 struct loam_slot *slot)
 {
-	uint32_t top = loami_load_relaxed(&magazine->top);
+	struct loami_cell *cell = loami_load_relaxed(&magazine->top) + 1;
 
-	cell_fill(frames, &loami_cells(magazine)[top], first, slot);
-	loami_store_release(&magazine->top, top + 1);
+	cell_fill(cell, loami_index_of(frames, first), slot, first);
+	loami_store_release(&magazine->top, cell);
 }
 
 void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn first, unsigned int order,
@@ -289,9 +307,9 @@ void loami_cpu_park(struct loam_frames *frames, struct loam_slot *slot, loam_pfn
 		struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
 		struct loami_magazine *magazine = magazine_for(cpu, order, type);
 
-		if (magazine && loami_load_relaxed(&magazine->limit) != 0 && (slot->state & STATE_UNPARKED) == 0 &&
+		if (magazine && loami_magazine_limit(magazine) != 0 && (slot->state & STATE_UNPARKED) == 0 &&
 		    loami_magazine_enter(magazine)) {
-			if (loami_load_relaxed(&magazine->top) >= loami_load_relaxed(&magazine->limit))
+			if (is_full(magazine))
 				overflow(frames, cpu, magazine);
 			push(frames, magazine, first, slot);
 			loami_magazine_leave(magazine);
@@ -315,7 +333,7 @@ static bool park_zeroed(struct loam_frames *frames, struct loam_slot *slot, loam
 		struct loami_magazine *magazine = &frames->cpus[pin.cpu].zeroed[type].head;
 
 		if (loami_magazine_enter(magazine)) {
-			parked = loami_load_relaxed(&magazine->top) < loami_load_relaxed(&magazine->limit);
+			parked = !is_full(magazine);
 			if (parked)
 				push(frames, magazine, pfn, slot);
 			loami_magazine_leave(magazine);
@@ -328,12 +346,8 @@ static bool park_zeroed(struct loam_frames *frames, struct loam_slot *slot, loam
 static bool has_room(const struct loam_frames *frames, unsigned int type)
 {
 	unsigned int cpu = loam_port_cpu();
-	const struct loami_magazine *magazine;
 
-	if (cpu >= frames->ncpus)
-		return false;
-	magazine = &frames->cpus[cpu].zeroed[type].head;
-	return loami_load_relaxed(&magazine->top) < loami_load_relaxed(&magazine->limit);
+	return cpu < frames->ncpus && !is_full(&frames->cpus[cpu].zeroed[type].head);
 }
 
 /* Zero one free frame and park it. While it is zeroed it is claimed, and counts as on its way. False: there is none to spare, or no room. */
@@ -378,12 +392,12 @@ size_t loam_frame_zero_idle(struct loam_frames *frames, size_t n)
 /* The good cells of a magazine to the blocks, under the CPU's lock, while its owner may pop and push. */
 static uint64_t steal(struct loam_frames *frames, struct loami_magazine *magazine)
 {
-	uint32_t top = loami_load_acquire(&magazine->top), n = 0;
+	const struct loami_cell *top = loami_load_acquire(&magazine->top);
 	loam_pfn firsts[MAGAZINE_CELLS];
+	unsigned int n = 0, order = loami_magazine_order(magazine);
 
-	for (uint32_t i = 0; i < top; i++) {
-		uint64_t *at = &loami_cells(magazine)[i].name, name = loami_load_acquire(at),
-			 word = loami_name_word(name);
+	for (struct loami_cell *cell = loami_floor(magazine) + 1; cell <= top; cell++) {
+		uint64_t name = loami_load_acquire(&cell->name), word = loami_name_word(name);
 
 		/* {UNUSED, g} -> {UNUSED, g + 1}: every copy of the name is stale now, the owner's in a register too. */
 		if (!loami_cas(loami_slot_word(loami_index_slot(frames, (uint32_t)name)), &word,
@@ -391,10 +405,10 @@ static uint64_t steal(struct loam_frames *frames, struct loami_magazine *magazin
 			continue;
 		firsts[n++] = loami_index_pfn(frames, (uint32_t)name);
 		/* Not needed, but that a stale name must not lie for 2^32 claims. The owner may have put another there. */
-		(void)loami_cas(at, &name, NAME_NONE);
+		(void)loami_cas(&cell->name, &name, NAME_NONE);
 	}
-	loami_blocks_put_many(frames, firsts, n, magazine->order);
-	return (uint64_t)n << magazine->order;
+	loami_blocks_put_many(frames, firsts, n, order);
+	return (uint64_t)n << order;
 }
 
 static uint64_t unclaim(struct loam_frames *frames, struct loami_claimed *claimed)
@@ -459,7 +473,7 @@ uint64_t loami_cpu_allocs(const struct loam_frames *frames, unsigned int number)
 	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++) {
 		const struct loami_magazine *magazine = magazine_number(&frames->cpus[number], i);
 
-		n += loami_load_acquire(&magazine->popped) << magazine->order;
+		n += loami_load_acquire(&magazine->popped) << loami_magazine_order(magazine);
 	}
 	return n;
 }
@@ -467,7 +481,7 @@ uint64_t loami_cpu_allocs(const struct loam_frames *frames, unsigned int number)
 bool loami_cpu_is_busy(const struct loam_frames *frames, unsigned int number)
 {
 	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++)
-		if (loami_load_acquire(&magazine_number(&frames->cpus[number], i)->busy) != 0)
+		if (loami_load_acquire(&magazine_number(&frames->cpus[number], i)->idle) != 1)
 			return true;
 	return false;
 }
@@ -484,16 +498,16 @@ static bool in_zones(const struct loam_frames *frames, loam_pfn pfn, unsigned in
 static uint64_t count_magazine(const struct loam_frames *frames, struct loami_magazine *magazine, unsigned int from,
 			       unsigned int to)
 {
-	uint32_t top = loami_load_acquire(&magazine->top);
+	const struct loami_cell *top = loami_load_acquire(&magazine->top);
 	uint64_t n = 0;
 
-	for (uint32_t i = 0; i < top; i++) {
-		uint64_t name = loami_load_relaxed(&loami_cells(magazine)[i].name);
+	for (const struct loami_cell *cell = loami_floor(magazine) + 1; cell <= top; cell++) {
+		uint64_t name = loami_load_relaxed(&cell->name);
 
 		if (loami_load_relaxed(loami_slot_word(loami_index_slot(frames, (uint32_t)name))) ==
 			    loami_name_word(name) &&
 		    in_zones(frames, loami_index_pfn(frames, (uint32_t)name), from, to))
-			n += UINT64_C(1) << magazine->order;
+			n += UINT64_C(1) << loami_magazine_order(magazine);
 	}
 	return n;
 }

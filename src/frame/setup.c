@@ -119,6 +119,31 @@ static void make_sections(struct loam_frames *frames, const struct loam_memmap *
 	}
 }
 
+/* The longest row of sections whose slots lie in a row. */
+static void find_dense(struct loam_frames *frames)
+{
+	uint64_t nsections = (frames->span + SECTION_FRAMES - 1) >> SECTION_SHIFT, first = 0, most = 0;
+
+	for (uint64_t i = 0, end; i < nsections; i = end) {
+		const struct loami_frame_section *section = &frames->sections[i];
+
+		for (end = i + 1; end < nsections && frames->sections[end].slots == section->slots;)
+			end++;
+		if (section->slots != 0 && end - i > most) {
+			most = end - i;
+			first = i;
+		}
+	}
+	if (most == 0)
+		return;
+	frames->dense_first = frames->first_pfn + (first << SECTION_SHIFT);
+	frames->dense_words = (uintptr_t)loami_slot_word(loami_slot_of(frames, frames->dense_first));
+	frames->dense_naming = frames->sections[first].index - REF_UNUSED;
+	frames->dense = most << SECTION_SHIFT;
+	if (frames->dense > frames->span - (first << SECTION_SHIFT))
+		frames->dense = frames->span - (first << SECTION_SHIFT);
+}
+
 /* ---- domains and chunks -------------------------------------------------------------------------------------------------- */
 
 /* A node searches its own memory first, then that of the next nodes; within a node, high zones before low ones. */
@@ -335,6 +360,7 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 	point_at(frames, &plan, &parts);
 	make_nobody(frames, parts.nobody);
 	make_sections(frames, config->map, parts.slots);
+	find_dense(frames);
 	make_chunks(frames, config->map, &parts);
 	give_usable(frames, config->map);
 	frames->metadata_frames = count_metadata(frames, config->map, (uintptr_t)metadata, nbytes);
@@ -342,6 +368,7 @@ enum loam_status loam_frames_init(struct loam_frames *frames, const struct loam_
 	make_cpus(frames, config, parts.fifos);
 	loami_frames_tune(frames);
 	loami_store_release(&frames->ready, 1);
+	loami_store_release(&frames->direct, 1);
 	return LOAM_OK;
 }
 

@@ -29,9 +29,11 @@ static inline struct cpu *arch_this_cpu(void)
 
 static inline unsigned int arch_cpu_index(void)
 {
-	unsigned int index;
-	__asm__ volatile("lw %0, 8(tp)" : "=r"(index));
-	return index;
+	unsigned long index;
+	__asm__ volatile("lwu %0, 8(tp)" : "=r"(index));
+	if (index > 0xffffffff)
+		__builtin_unreachable(); /* so that nobody clears the upper half again */
+	return (unsigned int)index;
 }
 
 #define ARCH_SSTATUS_SIE 2UL

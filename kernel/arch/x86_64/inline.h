@@ -29,9 +29,11 @@ static inline struct cpu *arch_this_cpu(void)
 
 static inline unsigned int arch_cpu_index(void)
 {
-	unsigned int index;
-	__asm__ volatile("movl %%gs:8, %0" : "=r"(index));
-	return index;
+	unsigned long index;
+	__asm__ volatile("movl %%gs:8, %k0" : "=r"(index));
+	if (index > 0xffffffff)
+		__builtin_unreachable(); /* so that nobody clears the upper half again */
+	return (unsigned int)index;
 }
 
 #define ARCH_RFLAGS_IF 0x200UL

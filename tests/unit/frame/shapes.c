@@ -134,6 +134,148 @@ TEST(F15_a_node_is_served_from_its_own_memory_first)
 	rig_destroy(rig);
 }
 
+/* As boot_on(), of memory that need not be there and is not written to: the metadata is in the rig's, @metadata from its start. */
+static void init_on(const struct rig *rig, const struct loam_region *regions, size_t n,
+		    struct loam_frames_config *config, uint64_t metadata)
+{
+	struct loam_region moved[16];
+
+	for (size_t i = 0; i < n; i++) {
+		moved[i] = regions[i];
+		moved[i].base += rig->ram;
+	}
+	config->direct_map = rig->direct_map;
+	config->map = &map;
+	frames = (struct loam_frames){0};
+	CHECK_OK(loam_memmap_init(&map, moved, n, storage, LOAMI_COUNT(storage), 0, NULL, NULL));
+	CHECK(loam_frames_metadata_size(config) <= 8 * MIB);
+	CHECK_OK(loam_frames_init(&frames, config, at(rig, rig->ram + metadata), 8 * MIB));
+}
+
+/* The longest row of sections is found without their table, the others by it: what is freed is checked, parked and drained alike. */
+TEST(F13_frames_on_either_side_of_holes_are_freed_and_checked)
+{
+	static const struct loam_region regions[] = {
+		{.base = 0, .nbytes = SECTION, .type = LOAM_REGION_USABLE},
+		{.base = 3 * SECTION, .nbytes = 3 * SECTION - 0x5000, .type = LOAM_REGION_USABLE},
+		{.base = 9 * SECTION, .nbytes = SECTION / 2, .type = LOAM_REGION_USABLE},
+	};
+	static const loam_paddr wild[] = {SECTION,         3 * SECTION - 0x1000,      6 * SECTION - 0x5000, 6 * SECTION,
+					  9 * SECTION - 1, 9 * SECTION + SECTION / 2, (loam_paddr)1 << 50};
+	static loam_pfn held[5 * SECTION_FRAMES];
+	struct rig *rig = rig_create(&(struct rig_config){.npages = RIG_PAGES, .no_frames = true});
+	struct loam_frames_config config = {.ncpus = 1};
+	struct loam_frames_stats before, after;
+	unsigned int parts = 0;
+	char text[160];
+	size_t n = 0;
+
+	init_on(rig, regions, LOAMI_COUNT(regions), &config, 24 * MIB);
+	CHECK_EQ(frames.dense_first, loam_frame_containing(rig->ram + 3 * SECTION));
+	CHECK_EQ(frames.dense, 3 * SECTION_FRAMES);
+	loam_frame_read_stats(&frames, &before);
+	while ((held[n] = loam_frame_alloc(&frames, 0, &raw)) != LOAM_PFN_NONE)
+		n++;
+	CHECK_EQ(n, before.free);
+	for (size_t i = 0; i < LOAMI_COUNT(wild); i++) {
+		loam_pfn pfn = loam_frame_containing(rig->ram + wild[i]);
+
+		(void)loami_format(text, sizeof(text), "loam: frame: free of 0x%lx, which is no memory of this machine",
+				   (unsigned long)loam_frame_address(pfn));
+		CHECK_PANIC(loam_frame_free(&frames, pfn, 0), text);
+	}
+	for (size_t i = 0; i < n; i++) {
+		unsigned int part = held[i] < frames.dense_first                  ? 1
+				    : held[i] < frames.dense_first + frames.dense ? 2
+										  : 4;
+
+		loam_frame_free(&frames, held[i], 0);
+		if ((parts & part) != 0)
+			continue;
+		parts |= part;
+		(void)loami_format(text, sizeof(text), "loam: frame: double free of 0x%lx (order 0)",
+				   (unsigned long)loam_frame_address(held[i]));
+		CHECK_PANIC(loam_frame_free(&frames, held[i], 0), text);
+		CHECK_EQ(loam_frame_alloc(&frames, 0, &raw), held[i]);
+		loam_frame_free_batch(&frames, &held[i], 1);
+		CHECK_PANIC(loam_frame_free_batch(&frames, &held[i], 1), text);
+	}
+	CHECK_EQ(parts, 7);
+	loam_frame_drain(&frames);
+	loam_frame_read_stats(&frames, &after);
+	CHECK_EQ(after.parked, 0);
+	CHECK_EQ(after.free, before.free);
+	CHECK_OK(loam_frame_check(&frames));
+	rig_destroy(rig);
+}
+
+struct owners {
+	loam_pfn pfn;
+	uint32_t turn; /* atomic: the step that is to be taken */
+};
+
+static bool is_mine(loam_pfn pfn, unsigned int order, unsigned int cpu, uint32_t flags)
+{
+	const struct loam_slot *slot = loam_frame_slot(&frames, pfn);
+
+	return slot->aux == cpu && slot->order == order && loam_frame_flags(&frames, pfn) == flags;
+}
+
+/* Each of the two takes from itself and from the other, gives to itself and to the other. A hit writes nothing where the slot already says all: the same CPU, the
+ * same kind, the same order. */
+static bool take_and_pass_on(struct rig *rig, unsigned int cpu, void *context)
+{
+	static const struct loam_frame_opts opts[] = {
+		{.uninitialized = true},
+		{.uninitialized = true, .purpose = LOAM_PURPOSE_USER},
+		{.uninitialized = true, .purpose = LOAM_PURPOSE_CUSTOM, .custom_flags = LOAM_FRAME_COW},
+	};
+	static const uint32_t flags[] = {LOAM_FRAME_ALLOCATED | LOAM_FRAME_KERNEL,
+					 LOAM_FRAME_ALLOCATED | LOAM_FRAME_USER | LOAM_FRAME_MOVABLE,
+					 LOAM_FRAME_ALLOCATED | LOAM_FRAME_COW};
+	struct owners *owners = context;
+	bool good = true;
+
+	(void)rig;
+	for (uint32_t step = 0; step < 2 * 12 * 10; step++) {
+		unsigned int i = step / 2 % 12, order = step / 24, kind = i % 3;
+		unsigned int whose = step % 2 == 0 ? i / 2 % 2 : i % 2;
+
+		if (cpu != whose)
+			continue;
+		for (unsigned int round = 0; __atomic_load_n(&owners->turn, __ATOMIC_ACQUIRE) != step; round++)
+			loam_port_relax(round);
+		if (step % 2 == 0) {
+			owners->pfn = loam_frame_alloc(&frames, order, &opts[kind]);
+			good = good && is_mine(owners->pfn, order, cpu, flags[kind]);
+		} else {
+			loam_frame_free(&frames, owners->pfn, order);
+			good = good && loam_frame_alloc_batch(&frames, 1, &opts[kind], &owners->pfn) == 1 &&
+			       is_mine(owners->pfn, 0, cpu, flags[kind]);
+			loam_frame_free_batch(&frames, &owners->pfn, 1);
+		}
+		__atomic_store_n(&owners->turn, step + 1, __ATOMIC_RELEASE);
+	}
+	return good;
+}
+
+TEST(F14_the_owner_is_who_took_it_last)
+{
+	/* Enough for magazines of every order. */
+	static const struct loam_region all = {
+		.base = SECTION, .nbytes = 256 * MIB + 0x3000, .type = LOAM_REGION_USABLE};
+	struct loam_frames_config config = {.ncpus = 2};
+	struct rig *rig = rig_create(&(struct rig_config){.npages = RIG_PAGES, .ncpus = 2, .no_frames = true});
+	struct owners owners = {0};
+
+	init_on(rig, &all, 1, &config, 0);
+	/* Cut off where memory ends. */
+	CHECK_EQ(frames.dense, (256 * MIB + 0x3000) / LOAM_PAGE_SIZE);
+	CHECK(rig_run(rig, take_and_pass_on, &owners));
+	CHECK_OK(loam_frame_check(&frames));
+	rig_destroy(rig);
+}
+
 /* The first section of the RAM that is whole and not the first in it. */
 static uint64_t added_section(const struct rig *rig)
 {
