@@ -7,17 +7,17 @@
 
 size_t loam_frame_renew_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n)
 {
-	const uint64_t plain = loami_kind_plain(LOAM_FRAME_KERNEL | LOAM_FRAME_ALLOCATED, 0);
 	const struct loami_frame_section *sections = frames->sections;
 	const uint64_t first = frames->first_pfn, span = frames->span;
-	unsigned int cpu = loam_port_cpu();
+	const unsigned int cpu = loam_port_cpu();
+	const uint64_t mine = loami_kind_plain(loami_flags_by_type[TYPE_UNMOVABLE], 0, cpu);
 	size_t done = 0;
 
 	LOAMI_NOT_FROM_NMI();
 	if (frames->hardened)
 		return 0;
 	for (; done < n; done++) {
-		uint64_t at = pfns[done] - first, word;
+		uint64_t at = pfns[done] - first, word, kind;
 		struct loam_slot *slot;
 		uintptr_t slots;
 
@@ -28,11 +28,13 @@ size_t loam_frame_renew_batch(struct loam_frames *frames, const loam_pfn *pfns, 
 			break;
 		slot = (struct loam_slot *)(slots + (uintptr_t)pfns[done] * sizeof(*slot));
 		word = loami_load_relaxed(loami_slot_word(slot));
-		if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || loami_slot_kind(slot) != plain ||
+		kind = loami_slot_kind(slot);
+		/* All but the CPU, which is on top, is to be the same. */
+		if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || (kind ^ mine) << 16 != 0 ||
 				   !loami_cas(loami_slot_word(slot), &word, word + (UINT64_C(1) << 32))))
 			break;
-		if (LOAMI_UNLIKELY(loami_load_relaxed(&slot->aux) != cpu))
-			loami_store_relaxed(&slot->aux, cpu);
+		if (LOAMI_UNLIKELY(kind != mine))
+			loami_slot_set_cpu(slot, cpu);
 	}
 	return done;
 }
