@@ -65,8 +65,7 @@ void loami_witness_forget(void)
 #ifdef LOAM_HOSTED
 	held_here = 0;
 #else
-	for (unsigned int cpu = 0; cpu < LOAM_CPUS_MAX; cpu++)
-		held_by_cpu[cpu] = 0;
+	*held_ranks() = 0; /* the others go on, and hold what they hold */
 #endif
 }
 

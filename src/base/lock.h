@@ -42,7 +42,7 @@ void loami_witness_unlock(const struct loam_lock *lock);
 bool loami_lock_held(const struct loam_lock *lock);
 /* True when this CPU holds any lock: it must not wait for another CPU then. */
 bool loami_any_lock_held(void);
-/* For tests that left a machine by longjmp: nothing is held, by this thread on a host, else by any CPU. */
+/* For tests that left a machine by longjmp: nothing is held, by this thread on a host, else by this CPU. */
 void loami_witness_forget(void);
 #else
 static inline void loami_witness_lock(const struct loam_lock *lock, bool tried)
