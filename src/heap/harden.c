@@ -153,76 +153,75 @@ size_t loami_harden_release(struct loami_heap_cpu *cpu, const struct loam_heap_c
 
 /* ---- cleared memory ---------------------------------------------------------------------------------------------------------------- */
 
-/* Places up to SMALL_WORDS are gone through as two halves of a power of two of words, which overlap where the size is less: no loop whose end the processor would have to guess. */
-enum { SMALL_WORDS = 32, BLOCK_WORDS = 8 };
+/* Two words at a time, in one register where the compiler may use such, spelled out where it might make a loop. Places up to SMALL_WORDS are gone through as two halves of a power of two of them,
+ * which overlap where the size is less: no loop whose end the processor would have to guess. */
+typedef uint64_t two_words __attribute__((vector_size(16), aligned(8)));
+enum { SMALL_WORDS = 32 };
+
+#define ANY_2(p) ((p)[0] | (p)[1])
+#define ANY_4(p) (ANY_2(p) | ANY_2((p) + 2))
+#define ANY_8(p) (ANY_4(p) | ANY_4((p) + 4))
+#define CLEAR_2(p) ((p)[0] = (p)[1] = (two_words){0, 0})
+#define CLEAR_4(p) (CLEAR_2(p), CLEAR_2((p) + 2))
+#define CLEAR_8(p) (CLEAR_4(p), CLEAR_4((p) + 4))
 
 static inline size_t words_of(const struct loam_heap_cache *cache)
 {
 	return cache->nbytes / sizeof(uint64_t);
 }
 
-static inline __attribute__((always_inline)) uint64_t any_in_halves(const uint64_t *words, size_t n, size_t half)
+/* More than four times two words; the last four may overlap those before. Four sums that do not wait for each other. */
+static __attribute__((noinline)) bool is_clear_long(const two_words *at, const two_words *end)
 {
-	const uint64_t *second = words + n - half;
-	uint64_t any = 0;
+	two_words a = end[-4], b = end[-3], c = end[-2], d = end[-1], any;
 
-	for (size_t i = 0; i < half; i++)
-		any |= words[i] | second[i];
-	return any;
+	for (; at < end - 4; at += 4) {
+		a |= at[0];
+		b |= at[1];
+		c |= at[2];
+		d |= at[3];
+	}
+	any = (a | b) | (c | d);
+	return (any[0] | any[1]) == 0;
 }
 
-static inline __attribute__((always_inline)) void clear_halves(uint64_t *words, size_t n, size_t half)
-{
-	uint64_t *second = words + n - half;
-
-	for (size_t i = 0; i < half; i++)
-		words[i] = second[i] = 0;
-}
-
-static inline __attribute__((always_inline)) void add_block(uint64_t *any, const uint64_t *block)
-{
-	for (unsigned int i = 0; i < BLOCK_WORDS; i++)
-		any[i] |= block[i];
-}
-
-/* The bits of more than a block; the last one may overlap the one before. Sums that do not wait for each other, and that a compiler makes vectors of where it may. */
-static __attribute__((noinline)) uint64_t any_in_blocks(const uint64_t *words, size_t n)
-{
-	const uint64_t *last = words + n - BLOCK_WORDS;
-	uint64_t any[BLOCK_WORDS] = {0};
-
-	for (; words < last; words += BLOCK_WORDS)
-		add_block(any, words);
-	add_block(any, last);
-	for (unsigned int i = 1; i < BLOCK_WORDS; i++)
-		any[0] |= any[i];
-	return any[0];
-}
-
-/* A free object has nothing in it, where its canary will be neither. */
+/* A free object has nothing in it, where its canary will be neither. @n is even. */
 static inline __attribute__((always_inline)) bool is_clear(const void *object, size_t n)
 {
+	const two_words *at = object, *end = at + n / 2;
+	two_words any;
+
 	if (n > SMALL_WORDS)
-		return any_in_blocks(object, n) == 0;
+		return is_clear_long(at, end);
 	if (n > 16)
-		return any_in_halves(object, n, 16) == 0;
-	if (n > 8)
-		return any_in_halves(object, n, 8) == 0;
-	return n > 4 ? any_in_halves(object, n, 4) == 0 : any_in_halves(object, n, 2) == 0;
+		any = ANY_8(at) | ANY_8(end - 8);
+	else if (n > 8)
+		any = ANY_4(at) | ANY_4(end - 4);
+	else if (n > 4)
+		any = ANY_2(at) | ANY_2(end - 2);
+	else
+		any = at[0] | end[-1];
+	return (any[0] | any[1]) == 0;
 }
 
 static inline __attribute__((always_inline)) void clear(void *object, size_t n)
 {
-	if (n > SMALL_WORDS)
+	two_words *at = object, *end = at + n / 2;
+
+	if (n > SMALL_WORDS) {
 		memset(object, 0, n * sizeof(uint64_t));
-	else if (n > 16)
-		clear_halves(object, n, 16);
-	else if (n > 8)
-		clear_halves(object, n, 8);
-	else if (n > 4)
-		clear_halves(object, n, 4);
-	else
-		clear_halves(object, n, 2);
+	} else if (n > 16) {
+		CLEAR_8(at);
+		CLEAR_8(end - 8);
+	} else if (n > 8) {
+		CLEAR_4(at);
+		CLEAR_4(end - 4);
+	} else if (n > 4) {
+		CLEAR_2(at);
+		CLEAR_2(end - 2);
+	} else {
+		at[0] = end[-1] = (two_words){0, 0};
+	}
 }
 
 /* The byte at which the first word lies that is not 0. */
