@@ -62,10 +62,16 @@ bool loami_any_lock_held(void)
 
 void loami_witness_forget(void)
 {
+	*held_ranks() = 0; /* the others go on, and hold what they hold */
+}
+
+void loami_witness_forget_all(void)
+{
 #ifdef LOAM_HOSTED
 	held_here = 0;
 #else
-	*held_ranks() = 0; /* the others go on, and hold what they hold */
+	for (unsigned int cpu = 0; cpu < LOAM_CPUS_MAX; cpu++)
+		held_by_cpu[cpu] = 0;
 #endif
 }
 
