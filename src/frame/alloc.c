@@ -294,7 +294,7 @@ static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_fram
 	loami_count(&magazine->popped, 1);
 	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);
-	plain = magazine->plain;
+	plain = loami_glance(&magazine->plain);
 	if (order == LOAM_BLOCK_ORDER) /* one magazine for both types */
 		plain += loami_flags_by_type[type] - loami_flags_by_type[TYPE_UNMOVABLE];
 	if (LOAMI_UNLIKELY(loami_slot_kind(loami_word_slot(word)) != plain) ||
@@ -381,7 +381,7 @@ static inline __attribute__((always_inline)) size_t alloc_many(struct loam_frame
 		loami_store_release(&magazine->top, cell - 1);
 		loami_count(&magazine->popped, 1);
 		kind = loami_slot_kind(slot);
-		if (LOAMI_UNLIKELY(kind != magazine->plain)) {
+		if (LOAMI_UNLIKELY(kind != loami_glance(&magazine->plain))) {
 			if (!loami_kind_is_plain(kind, 0)) {
 				unusual = cell->first;
 				break;

@@ -155,7 +155,7 @@ static inline __attribute__((always_inline)) void free_at(struct loam_frames *fr
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
 	cpu = &frames->cpus[pin.cpu];
 	magazine = magazine_for(cpu, order, TYPE_UNMOVABLE);
-	if (LOAMI_LIKELY(kind == magazine->plain)) {
+	if (LOAMI_LIKELY(kind == loami_glance(&magazine->plain))) {
 		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))
 			goto beaten;
 		if (LOAMI_UNLIKELY(!push(magazine, seen + naming, word, first)))
@@ -164,7 +164,7 @@ static inline __attribute__((always_inline)) void free_at(struct loam_frames *fr
 		return;
 	}
 	magazine = magazine_for(cpu, order, TYPE_MOVABLE);
-	if (order != LOAM_BLOCK_ORDER && kind == magazine->plain) {
+	if (order != LOAM_BLOCK_ORDER && kind == loami_glance(&magazine->plain)) {
 		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))
 			goto beaten;
 		if (LOAMI_UNLIKELY(!push(magazine, seen + naming, word, first)))
@@ -322,7 +322,7 @@ static size_t free_many(struct loam_frames *frames, const loam_pfn *pfns, size_t
 		kind = loami_slot_kind(loami_word_slot(word));
 		if (LOAMI_UNLIKELY(loami_word_ref(seen) != 1))
 			break;
-		if (LOAMI_UNLIKELY(kind != magazine->plain) &&
+		if (LOAMI_UNLIKELY(kind != loami_glance(&magazine->plain)) &&
 		    (!loami_kind_is_plain(kind, 0) || (kind & LOAM_FRAME_MOVABLE) != 0))
 			break;
 		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))

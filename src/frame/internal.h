@@ -132,7 +132,8 @@ struct loami_magazine {
 	struct loami_cell *
 		full; /* (atomic) the highest there may be; the floor: the CPU is offline, or the machine too small for these */
 	uint64_t popped; /* (atomic) blocks handed out from here */
-	uint64_t plain;  /* the kind of a block that is handed out as it is: loami_slot_kind() */
+	uint64_t
+		plain; /* (atomic: the floor's swap fails on it) the kind of a block that is handed out as it is: loami_slot_kind() */
 	struct loami_cell
 		floor; /* names a word that is never unused, so that an empty magazine needs no test: a pop's swap fails */
 };
@@ -144,7 +145,7 @@ static inline struct loami_cell *loami_floor(struct loami_magazine *magazine)
 }
 static inline unsigned int loami_magazine_order(const struct loami_magazine *magazine)
 {
-	return magazine->plain >> 32 & 0xff;
+	return loami_glance(&magazine->plain) >> 32 & 0xff;
 }
 /* How many cells may be used. */
 static inline unsigned int loami_magazine_limit(struct loami_magazine *magazine)

@@ -75,7 +75,7 @@ void loami_cpu_make(struct loam_frames *frames, unsigned int number)
 
 static unsigned int type_of(const struct loami_magazine *magazine)
 {
-	return (magazine->plain & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
+	return (loami_glance(&magazine->plain) & LOAM_FRAME_MOVABLE) != 0 ? TYPE_MOVABLE : TYPE_UNMOVABLE;
 }
 
 static struct loami_magazine *magazine_for(struct loami_frame_cpu *cpu, unsigned int order, unsigned int type)
