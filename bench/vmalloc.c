@@ -120,8 +120,8 @@ static void by_hand(void *context, uint64_t n)
 }
 
 static const char why_areas[] =
-	"above the frames and entries: the arena's three locked instructions, one for the list's lock, two for counters, and batch calls of "
-	"the frame layer that cost more a frame than single ones (docs/theory/vmalloc.md, Costs)";
+	"above the frames and entries: range, record, batch and flush, less what renewing a frame saves beside giving it back and taking another "
+	"(docs/theory/vmalloc.md, Costs)";
 
 static void bench_areas(const char *name, size_t npages, bool zero, double ratio_at_most)
 {

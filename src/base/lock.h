@@ -18,8 +18,8 @@ enum loami_rank {
 	LOAMI_RANK_HEAP_REGISTRY = 1, /* list of typed caches; heap configuration */
 	LOAMI_RANK_HEAP_CACHE,        /* one size class or typed cache: depot and slabs */
 	LOAMI_RANK_HEAP_LARGE,        /* large objects */
-	LOAMI_RANK_VMALLOC,           /* vmalloc's own lists and counters */
-	LOAMI_RANK_ARENA_CPU,         /* one CPU's slabs of areas */
+	LOAMI_RANK_VMALLOC,           /* vmalloc's ring of batches and stock of frames */
+	LOAMI_RANK_ARENA_CPU,         /* one CPU's slabs of areas, and what vmalloc keeps of it */
 	LOAMI_RANK_ARENA_EXTENT,      /* extents and the radix */
 	LOAMI_RANK_ARENA_META,        /* stock of metadata frames */
 	LOAMI_RANK_PAGETABLE,         /* one page-table tree */

@@ -7,14 +7,13 @@
  *   the frames are chained like those of a long area. So giving up cannot fail.
  * 3 Invariant: a list is sealed together with the areas published on its CPU, and an area with its frames is added under the one lock that sealing takes. So a flush of exactly a batch's
  *   areas covers its list.
- * 4 Locks: the CPU's for its open list, ARENA_CPU inside it to publish; the instance's for the stock. Never both.
+ * 4 Locks: the CPU's, which is the arena's too, for its open list and to publish; the instance's for the stock. Never both.
  */
 #include "vmalloc.h"
 
 #include <loam/frame.h>
 
 enum {
-	NUMBERS = LOAMI_LIST_NUMBERS,
 	STOCK_MAX = 16, /* frames for lists that wait for their next use */
 };
 
@@ -136,14 +135,14 @@ bool loami_list_publish(struct loam_vm *vm, const struct loam_area *area, const 
 		struct loami_vm_cpu *cpu = loami_vm_cpu(vm, number);
 
 		loami_lock(&cpu->arena->lock);
-		if (spare != LOAM_PFN_NONE && (cpu->list == NULL || cpu->nlist + frames->nrun > NUMBERS)) {
+		if (spare != LOAM_PFN_NONE && (cpu->list == NULL || cpu->nlist + frames->nrun > LOAMI_LIST_NUMBERS)) {
 			if (cpu->list != NULL)
 				close_current(vm, cpu);
 			cpu->list_frame = spare;
 			cpu->list = numbers(vm, spare);
 			spare = LOAM_PFN_NONE;
 		}
-		if (LOAMI_LIKELY(cpu->list != NULL && cpu->nlist + frames->nrun <= NUMBERS)) {
+		if (LOAMI_LIKELY(cpu->list != NULL && cpu->nlist + frames->nrun <= LOAMI_LIST_NUMBERS)) {
 			__builtin_memcpy(&cpu->list[cpu->nlist], frames->run, frames->nrun * sizeof(loam_pfn));
 			cpu->nlist += (uint32_t)frames->nrun;
 			cpu->full.npages += frames->nrun;

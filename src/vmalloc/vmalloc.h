@@ -103,6 +103,7 @@ LOAM_NODISCARD enum loam_status loami_chain_take(struct loam_vm *vm, size_t npag
 						 struct loam_vmalloc_chain *chain);
 
 /* ---- list.c ---- */
+enum { LOAMI_LIST_NUMBERS = LOAM_PAGE_SIZE / sizeof(loam_pfn) }; /* in a frame of a list */
 #define LOAMI_LIST_EMPTY ((struct loam_vmalloc_list){LOAM_PFN_NONE, 0})
 /* The frames of what has been unmapped: a few in an array, or many in a chain. */
 struct loami_vm_frames {
@@ -122,7 +123,6 @@ void loami_list_join(struct loam_vm *vm, struct loam_vmalloc_list *list, struct 
 /* Up to @most frames out of *@list: into @run (return: how many); a frame of numbers, emptied so or whole where it holds more than a run and no more than @most, into *@whole. */
 size_t loami_list_take(struct loam_vm *vm, struct loam_vmalloc_list *list, size_t most, loam_pfn *run,
 		       struct loam_vmalloc_list *whole);
-enum { LOAMI_LIST_NUMBERS = LOAM_PAGE_SIZE / sizeof(loam_pfn) };
 /* Every frame back to the frame layer. Return: pages. */
 size_t loami_list_free(struct loam_vm *vm, struct loam_vmalloc_list *list);
 /* Frames for lists that nobody needs now. Return: how many. */

@@ -242,18 +242,9 @@ static void one_is_ready(void *context)
 	CHECK_EQ(stats.ready_pages, 1);
 }
 
-static void take_ready_beside(void *context, unsigned int i)
-{
-	(void)context;
-	if (i == 0)
-		SCHED_CHECK(loam_vmalloc_status(&s.vm, PAGE, NULL, &s.got[0]) == LOAM_OK);
-	else
-		SCHED_CHECK(loam_vmalloc_purge(&s.vm) == LOAM_OK);
-}
-
 TEST(V4_an_allocation_of_ready_frames_beside_a_purge)
 {
-	SCENARIO(2, one_is_ready, take_ready_beside, check_all_back, 2);
+	SCENARIO(2, one_is_ready, allocate_and_purge, check_all_back, 2);
 }
 
 static void take_ready_and_offline(void *context, unsigned int i)
