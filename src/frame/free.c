@@ -269,27 +269,10 @@ bool loam_frame_put(struct loam_frames *frames, loam_pfn first, unsigned int ord
 /* Slots are fetched this many frames ahead of their use. */
 enum { AHEAD = 64 };
 
-/* The word of a frame's slot, NULL where there is none. */
-static inline uint64_t *find_word(const struct loam_frames *frames, loam_pfn pfn, uint64_t *naming)
-{
-	const struct loami_frame_section *section;
-	uint64_t at = pfn - frames->dense_first;
-
-	if (LOAMI_LIKELY(at < frames->dense)) {
-		*naming = frames->dense_naming + pfn;
-		return loami_dense_word(frames, at);
-	}
-	section = loami_section_find(frames, pfn);
-	if (!section)
-		return NULL;
-	*naming = section->index + pfn - REF_UNUSED;
-	return loami_slot_word(loami_section_slot(section, pfn));
-}
-
 static inline void fetch(const struct loam_frames *frames, loam_pfn pfn)
 {
 	uint64_t naming;
-	const uint64_t *word = find_word(frames, pfn, &naming);
+	const uint64_t *word = loami_find_word(frames, pfn, &naming);
 
 	if (word)
 		__builtin_prefetch(word, 1);
@@ -312,7 +295,7 @@ static size_t free_many(struct loam_frames *frames, const loam_pfn *pfns, size_t
 	}
 	full = loami_load_relaxed(&magazine->full);
 	for (top = loami_load_relaxed(&magazine->top); done < n && top < full; done++) {
-		uint64_t naming, seen, kind, *word = find_word(frames, pfns[done], &naming);
+		uint64_t naming, seen, kind, *word = loami_find_word(frames, pfns[done], &naming);
 
 		if (done < ahead)
 			fetch(frames, pfns[done + AHEAD]);

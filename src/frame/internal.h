@@ -300,6 +300,23 @@ static inline uint64_t *loami_dense_word(const struct loam_frames *frames, uint6
 	return (uint64_t *)(frames->dense_words + (uintptr_t)at * sizeof(struct loam_slot));
 }
 
+/* The word of a frame's slot, NULL where there is none. *@naming: what is added to {UNUSED, g} to get the frame's name. */
+static inline uint64_t *loami_find_word(const struct loam_frames *frames, loam_pfn pfn, uint64_t *naming)
+{
+	const struct loami_frame_section *section;
+	uint64_t at = pfn - frames->dense_first;
+
+	if (LOAMI_LIKELY(at < frames->dense)) {
+		*naming = frames->dense_naming + pfn;
+		return loami_dense_word(frames, at);
+	}
+	section = loami_section_find(frames, pfn);
+	if (!section)
+		return NULL;
+	*naming = section->index + pfn - REF_UNUSED;
+	return loami_slot_word(loami_section_slot(section, pfn));
+}
+
 /* Flags, order, state and the owner's CPU in one, so that one look tells a block there is nothing special about. */
 static inline uint64_t loami_slot_kind(const struct loam_slot *slot)
 {

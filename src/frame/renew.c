@@ -7,8 +7,6 @@
 
 size_t loam_frame_renew_batch(struct loam_frames *frames, const loam_pfn *pfns, size_t n)
 {
-	const struct loami_frame_section *sections = frames->sections;
-	const uint64_t first = frames->first_pfn, span = frames->span;
 	const unsigned int cpu = loam_port_cpu();
 	const uint64_t mine = loami_kind_plain(loami_flags_by_type[TYPE_UNMOVABLE], 0, cpu);
 	size_t done = 0;
@@ -17,24 +15,18 @@ size_t loam_frame_renew_batch(struct loam_frames *frames, const loam_pfn *pfns, 
 	if (frames->hardened)
 		return 0;
 	for (; done < n; done++) {
-		uint64_t at = pfns[done] - first, word, kind;
-		struct loam_slot *slot;
-		uintptr_t slots;
+		uint64_t naming, *at = loami_find_word(frames, pfns[done], &naming), word, kind;
 
-		if (LOAMI_UNLIKELY(at >= span))
+		if (LOAMI_UNLIKELY(at == NULL))
 			break;
-		slots = loami_load_relaxed(&sections[at >> SECTION_SHIFT].slots);
-		if (LOAMI_UNLIKELY(slots == 0))
-			break;
-		slot = (struct loam_slot *)(slots + (uintptr_t)pfns[done] * sizeof(*slot));
-		word = loami_load_relaxed(loami_slot_word(slot));
-		kind = loami_slot_kind(slot);
+		word = loami_load_relaxed(at);
+		kind = loami_slot_kind(loami_word_slot(at));
 		/* All but the CPU, which is on top, is to be the same. */
 		if (LOAMI_UNLIKELY(loami_word_ref(word) != 1 || (kind ^ mine) << 16 != 0 ||
-				   !loami_cas(loami_slot_word(slot), &word, word + (UINT64_C(1) << 32))))
+				   !loami_cas(at, &word, word + (UINT64_C(1) << 32))))
 			break;
 		if (LOAMI_UNLIKELY(kind != mine))
-			loami_slot_set_cpu(slot, cpu);
+			loami_slot_set_cpu(loami_word_slot(at), cpu);
 	}
 	return done;
 }
