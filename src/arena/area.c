@@ -1,8 +1,8 @@
 /* arena/area.c: one range from reserve to release.
  *
  * 1 States of a place, in its byte: FREE -> LIVE (reserve) -> CLAIMED (claim) -> DIRTY (publish) -> FREE (release); CLAIMED may also go back to LIVE
- *   (unclaim) or straight to FREE (release). Only LIVE -> CLAIMED is contended: any CPU may try, so it is a compare-and-swap on the word around the byte. In
- *   every other state the place has one owner, who stores the byte; a swap that meets such a store of a neighbour fails and tries again.
+ *   (unclaim) or straight to FREE (release). Only LIVE -> CLAIMED is contended: any CPU may try, so it is a compare-and-swap (loami_swap_byte()). In
+ *   every other state the place has one owner, who stores the byte.
  * 2 Why claim and publish are two steps: between them the owner clears the page-table entries. Were the range put where it can be recycled by the claim
  *   itself, another CPU could flush and reuse it while its entries are still there.
  * 3 A claim by an address that is being freed twice at once may find the span recycled for another run between looking and swapping. The version of the span
@@ -116,7 +116,8 @@ static inline enum loam_status claim(struct loam_arena *arena, uintptr_t address
 			if (LOAMI_UNLIKELY((loami_load_acquire(&area->record->flags) & flags) == 0))
 				return LOAM_ERR_NOT_FOUND;
 		}
-		if (LOAMI_UNLIKELY(!loami_swap_claim(loami_state(area->span, area->index), state))) /* CLAIM */
+		if (LOAMI_UNLIKELY(!loami_swap_byte(loami_state(area->span, area->index), state,
+						    loami_claimed(state)))) /* CLAIM */
 			continue;
 		if (LOAMI_LIKELY(loami_load_acquire(&((struct loami_span *)area->span)->version) == area->version &&
 				 (flags == 0 || loami_load_relaxed(&area->record->sequence) == sequence)))

@@ -83,8 +83,7 @@ void loami_radix_fill(struct loam_arena *arena, uint64_t first, uint64_t n, uint
 
 /* ---- spans ------------------------------------------------------------------------------------------------------------------------------------------ */
 
-/* State of a range: a byte per place. Four bytes are one word, on which a claim is a compare-and-swap; every other change has one owner and is a store of
- * the byte. */
+/* State of a range: a byte per place. A claim is a compare-and-swap of it; every other change has one owner and is a store. */
 enum {
 	LOAMI_AREA_FREE = 0,
 	LOAMI_AREA_LIVE = 1,

@@ -74,17 +74,10 @@ static inline void loami_slab_put(struct loam_arena *arena, struct loami_arena_c
 		loami_slab_put_empty(arena, cpu, span);
 }
 
-/* LIVE -> CLAIMED for the byte @at, which was seen as @seen. */
-static inline bool loami_swap_claim(uint8_t *at, uint8_t seen)
+/* What a claim makes of a live state. */
+static inline uint8_t loami_claimed(uint8_t state)
 {
-	uint32_t *word = (uint32_t *)(void *)((uintptr_t)at & ~(uintptr_t)3);
-	unsigned int shift = (unsigned int)((uintptr_t)at & 3) * 8; /* the architectures served are little-endian */
-	uint32_t expected = loami_load_relaxed(word);
-
-	while ((uint8_t)(expected >> shift) == seen)
-		if (loami_cas(word, &expected, expected + ((uint32_t)(LOAMI_AREA_CLAIMED - LOAMI_AREA_LIVE) << shift)))
-			return true;
-	return false;
+	return (uint8_t)(state + (LOAMI_AREA_CLAIMED - LOAMI_AREA_LIVE));
 }
 
 /* Of a range that the caller owns. */
@@ -156,7 +149,7 @@ static inline bool loami_quick_claim(const struct loam_arena *arena, uintptr_t a
 	npages = loami_span_slot(where) - arena->guard - (state >> LOAMI_AREA_SLACK_SHIFT);
 	if (LOAMI_UNLIKELY(npages > most) || LOAMI_UNLIKELY((state & LOAMI_AREA_STATE) != LOAMI_AREA_LIVE) ||
 	    LOAMI_UNLIKELY(loami_load_acquire(&record->flags) != flags) ||
-	    LOAMI_UNLIKELY(!loami_swap_claim(&span->state[index], state))) /* CLAIM */
+	    LOAMI_UNLIKELY(!loami_swap_byte(&span->state[index], state, loami_claimed(state)))) /* CLAIM */
 		return false;
 	if (LOAMI_UNLIKELY(loami_load_acquire(&span->version) != version) ||
 	    LOAMI_UNLIKELY(loami_load_relaxed(&record->sequence) != sequence)) {
