@@ -153,6 +153,12 @@ static bool use(unsigned int slot)
 	return text == slot;
 }
 
+/* Where CPUs mask interrupts, none ends before somebody's patience has: CPU 0 masks them until then. */
+static bool nobody_timed_out(void)
+{
+	return machine.mask && __atomic_load_n(&machine.timeouts, __ATOMIC_RELAXED) == 0;
+}
+
 static bool churn(struct rig *rig, unsigned int cpu, void *context)
 {
 	uint64_t random = cpu + 77;
@@ -160,7 +166,7 @@ static bool churn(struct rig *rig, unsigned int cpu, void *context)
 	(void)rig;
 	(void)context;
 	loam_tlb_cpu_online(&machine.tlb);
-	for (unsigned int round = 0; round < machine.rounds; round++) {
+	for (unsigned int round = 0; round < machine.rounds || nobody_timed_out(); round++) {
 		unsigned int slot = (unsigned int)(rig_random(&random) % SLOTS);
 
 		if (claim(slot, 0) && !make(slot))
@@ -180,7 +186,7 @@ static bool churn(struct rig *rig, unsigned int cpu, void *context)
 			unsigned long irq = loam_port_irq_save();
 			uint64_t end = loam_port_time() + 30 * 1000 * 1000;
 
-			while (loam_port_time() < end)
+			while (loam_port_time() < end || (cpu == 0 && nobody_timed_out()))
 				loam_port_relax(100);
 			loam_port_irq_restore(irq);
 		}
