@@ -330,15 +330,20 @@ loam_tlb_generation loam_tlb_flush_tables(struct loam_tlb *tlb)
 
 /* ---- waiting ---- */
 
-/* @rounds: 0, or how long was waited where there is no clock. */
-static void name_silent(const struct loam_tlb *tlb, uint64_t generation, unsigned int rounds)
+/* @rounds: 0, or how long was waited where there is no clock. Return: false when nobody is silent any more. */
+static bool name_silent(const struct loam_tlb *tlb, uint64_t generation, unsigned int rounds)
 {
 	unsigned long long waited = rounds != 0 ? rounds : tlb->timeout_ns / 1000000;
+	bool named = false;
 
-	for (unsigned int i = 0; i < tlb->ncpus; i++)
-		if (is_lagging(tlb, &tlb->cpus[i], generation))
-			loami_print("loam: tlb: cpu %u has not flushed generation %llu after %llu %s\n", i,
-				    (unsigned long long)generation, waited, rounds != 0 ? "rounds" : "ms");
+	for (unsigned int i = 0; i < tlb->ncpus; i++) {
+		if (!is_lagging(tlb, &tlb->cpus[i], generation))
+			continue;
+		loami_print("loam: tlb: cpu %u has not flushed generation %llu after %llu %s\n", i,
+			    (unsigned long long)generation, waited, rounds != 0 ? "rounds" : "ms");
+		named = true;
+	}
+	return named;
 }
 
 /* Flush here what others ask for, in case our interrupts are masked; where given, ask them again. */
@@ -380,8 +385,10 @@ enum loam_status loam_tlb_wait(struct loam_tlb *tlb, loam_tlb_generation generat
 		if (loam_tlb_is_done(tlb, generation))
 			return LOAM_OK;
 		if (now - started >= tlb->timeout_ns || (now == started && round >= GIVE_UP_ROUNDS)) {
+			/* Whoever is not named has answered, at the last moment too. */
+			if (!name_silent(tlb, generation, now == started ? round : 0))
+				return LOAM_OK;
 			loami_fetch_add_relaxed(&tlb->ntimeouts, 1);
-			name_silent(tlb, generation, now == started ? round : 0);
 			return LOAM_ERR_TIMEOUT;
 		}
 		loam_port_relax(round);
