@@ -17,6 +17,7 @@
 
 enum {
 	POLL_ROUNDS = 2000, /* of loam_port_relax(), where waiting properly is not allowed */
+	ASK_AGE = 8,        /* every so many areas; tests count on it that a batch of no more is never too old */
 };
 
 /* ---- sealing ------------------------------------------------------------------------------------------------------------------------------------------ */
@@ -311,7 +312,7 @@ void loami_vm_seal_due(struct loam_vm *vm, const struct loam_arena_open *open)
 
 	if (open->nareas == 1)
 		loami_store_relaxed(&cpu->opened, loam_port_time());
-	else if (!full && open->nareas % 8 == 0)
+	else if (!full && open->nareas % ASK_AGE == 0)
 		full = loam_port_time() - loami_load_relaxed(&cpu->opened) > LOAMI_VM_BATCH_AGE_NS;
 	if (full)
 		(void)seal(vm, open->cpu, open->cpu + 1, &generation);
