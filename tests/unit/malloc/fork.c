@@ -71,7 +71,7 @@ TEST(fork_with_threads_and_signals)
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			alarm(100); /* a hang is a failure */
+			alarm(1000); /* a hang is a failure */
 			_exit(child());
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)

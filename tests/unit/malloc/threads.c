@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@ enum { SLOTS = 512, THREADS = 4, ROUNDS = 60000 };
 /* Objects that whoever comes by exchanges: each is as long as its first word says, and filled with its second. */
 static _Atomic(size_t *) shared[SLOTS];
 static atomic_uint wrong;
+/* Signals: how many have been handled, how many handlers run at this moment; and how many there must have been before a thread ends. */
+static atomic_uint handled, handlers, handled_least;
 
 static size_t *make(size_t seed)
 {
@@ -46,7 +49,7 @@ static void *churn(void *argument)
 {
 	size_t seed = (size_t)(uintptr_t)argument * 2654435761u + 1;
 
-	for (unsigned int i = 0; i < ROUNDS; i++) {
+	for (unsigned int i = 0; i < ROUNDS || atomic_load(&handled) < atomic_load(&handled_least); i++) {
 		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
 		unmake(atomic_exchange(&shared[(seed >> 33) % SLOTS], make(seed >> 40)));
 	}
@@ -152,13 +155,13 @@ TEST(more_threads_than_places)
 	CHECK_EQ(atomic_load(&wrong), 0);
 }
 
-static atomic_uint handled;
 static void handler(int number)
 {
 	static atomic_size_t seed;
 	size_t x = atomic_fetch_add(&seed, 7919);
 
 	(void)number;
+	atomic_fetch_add(&handlers, 1);
 	for (unsigned int i = 0; i < 6; i++) {
 		size_t *object = make(x + i * 1237);
 
@@ -170,9 +173,14 @@ static void handler(int number)
 		unmake(atomic_exchange(&shared[(x + i * 31) % SLOTS], object));
 	}
 	atomic_fetch_add(&handled, 1);
+	atomic_fetch_sub(&handlers, 1);
 }
 
-/* A timer interrupts whoever runs, wherever it is; on top of it each thread is sent signals one in the other. */
+enum { SIGNALS = 4000, HANDLED = 100, NESTED = 64 };
+
+/* A timer interrupts whoever runs, wherever it is; on top of it each thread is sent signals one in the other, no more of them at once than a stack has room for. The
+ * threads go on until enough have come.
+ */
 TEST(signal_handlers_allocate_wherever_they_land)
 {
 	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART | SA_NODEFER}, old, old2;
@@ -181,18 +189,26 @@ TEST(signal_handlers_allocate_wherever_they_land)
 
 	CHECK_EQ(sigaction(SIGPROF, &action, &old), 0);
 	CHECK_EQ(sigaction(SIGUSR1, &action, &old2), 0);
+	atomic_store(&handled, 0);
+	atomic_store(&handled_least, HANDLED);
 	CHECK_EQ(setitimer(ITIMER_PROF, &every, NULL), 0);
 	for (size_t i = 0; i < THREADS; i++)
 		CHECK_EQ(pthread_create(&threads[i], NULL, churn, (void *)(i + 11)), 0);
-	for (unsigned int i = 0; i < 4000; i++)
+	for (unsigned int i = 0; i < SIGNALS || atomic_load(&handled) < HANDLED; i++) {
+		while (atomic_load(&handlers) > NESTED)
+			sched_yield();
+		if (i >= SIGNALS)
+			sched_yield();
 		(void)pthread_kill(threads[i % THREADS], SIGUSR1);
+	}
 	for (unsigned int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	(void)setitimer(ITIMER_PROF, &never, NULL);
 	(void)sigaction(SIGPROF, &old, NULL);
 	(void)sigaction(SIGUSR1, &old2, NULL);
+	atomic_store(&handled_least, 0);
 	clear_shared();
-	CHECK(atomic_load(&handled) > 0);
+	CHECK(atomic_load(&handled) >= HANDLED);
 	CHECK_EQ(atomic_load(&wrong), 0);
 }
 
