@@ -30,6 +30,9 @@ struct rig {
 struct rig *rig_create(const struct rig_config *config);
 void rig_destroy(struct rig *rig);
 
+/* A TLB engine's timeout where no CPU is silent on purpose: nobody is given up because a machine is busy, and who really hangs is ended with the program. */
+#define RIG_PATIENCE_NS (UINT64_C(36000) * 1000000000)
+
 /* How many CPUs this environment can run at once. */
 unsigned int rig_cpus(void);
 /* Run @run on CPUs 0 .. ncpus - 1 at the same time; returns when all have returned. CHECK may not be used in it: return false to fail. */

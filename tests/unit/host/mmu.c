@@ -215,7 +215,7 @@ static void answer(void *arg)
 TEST(loams_shootdown_makes_every_cpu_forget)
 {
 	struct loam_tlb tlb = {0};
-	struct loam_tlb_config config = {.ncpus = 3};
+	struct loam_tlb_config config = {.ncpus = 3, .timeout_ns = RIG_PATIENCE_NS};
 	static _Alignas(LOAM_CPU_ALIGN) char metadata[8192];
 	struct loam_tlb_range range = {.start = VA, .npages = 1, .stride_shift = LOAM_PAGE_SHIFT};
 	uint64_t word;
