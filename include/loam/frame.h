@@ -171,6 +171,7 @@ struct loam_frames {
 	uint32_t shrinking;                    /* (a) guards shrinkers */
 	uint64_t shrinks;                      /* (a) who holds it: a task or a CPU; 0 nobody */
 	uint32_t passes;                       /* (a) of shrinkers, that are over */
+	uint32_t poisonings;                   /* (a) how often a frame was marked as poisoned */
 	uint64_t shrunk;                       /* (a) frames that they freed */
 	struct loam_shrinker *shrinkers;
 	uint64_t shrunk_in_vain; /* (a) 1 + moves when shrinkers last found nothing */
@@ -388,6 +389,8 @@ void loam_frame_set_vtable(struct loam_frames *frames, loam_pfn pfn, const struc
 /* Poisoned: set in flags and guard; a block with such a frame is quarantined when freed, for good; a free frame when somebody is about to get it. Asking before init:
  * false. Context: task, interrupt.  Locks: none.  Cost: O(1); of a block O(2^order). */
 void loam_frame_mark_poisoned(struct loam_frames *frames, loam_pfn pfn);
+/* Where it is counted, atomically, how often a frame has been marked: who keeps frames for later use gives them back when that has changed, lest he hand a bad one out. Context: any. */
+const uint32_t *loam_frame_poisonings(const struct loam_frames *frames);
 bool loam_frame_is_poisoned(const struct loam_frames *frames, loam_pfn pfn);
 bool loam_frame_block_is_poisoned(const struct loam_frames *frames, loam_pfn first, unsigned int order);
 uint64_t loam_frame_quarantined_racy(const struct loam_frames *frames);

@@ -305,8 +305,9 @@ struct loam_vm {
 	size_t batch_areas;
 	size_t batch_pages;
 	uint64_t ram_pages;
-	uint64_t bits; /* of an entry for memory, beside its address */
-	void **cpus;   /* frames of per-CPU structs */
+	uint64_t bits;              /* of an entry for memory, beside its address */
+	const uint32_t *poisonings; /* [A] the frame layer's count */
+	void **cpus;                /* frames of per-CPU structs */
 	struct loam_vmalloc_chain cpu_frames;
 	struct loam_lock lock;                                  /* rank VMALLOC */
 	struct loam_vmalloc_sealed sealed[LOAM_VMALLOC_SEALED]; /* [V] oldest first */

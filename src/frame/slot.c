@@ -121,6 +121,8 @@ void loam_frame_set_guard(struct loam_frames *frames, loam_pfn pfn, uint32_t gua
 
 	loami_frame_special(frames, pfn);
 	loami_store_release(&slot->guard, guard);
+	if ((guard & LOAM_GUARD_POISONED) != 0)
+		(void)loami_fetch_add(&frames->poisonings, 1);
 }
 
 void loam_frame_set_vtable(struct loam_frames *frames, loam_pfn pfn, const struct loam_frame_vtable *vtable)
@@ -138,6 +140,12 @@ void loam_frame_mark_poisoned(struct loam_frames *frames, loam_pfn pfn)
 	loami_frame_special(frames, pfn);
 	(void)loami_fetch_or(&slot->guard, LOAM_GUARD_POISONED);
 	(void)loami_fetch_or(&slot->flags, LOAM_FRAME_POISONED);
+	(void)loami_fetch_add(&frames->poisonings, 1); /* last: who sees it sees the mark */
+}
+
+const uint32_t *loam_frame_poisonings(const struct loam_frames *frames)
+{
+	return &frames->poisonings;
 }
 
 bool loam_frame_is_poisoned(const struct loam_frames *frames, loam_pfn pfn)

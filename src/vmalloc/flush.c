@@ -218,6 +218,7 @@ static bool take_flushed(struct loam_vm *vm, size_t npages, struct part *part)
 /* Frames for this CPU's next areas, as far as there is room. Return: how many of the front of @run. */
 static size_t keep_ready(struct loam_vm *vm, const loam_pfn *run, size_t n)
 {
+	uint32_t poisonings = loami_load_acquire(vm->poisonings); /* before they are looked at */
 	struct loami_vm_cpu *cpu;
 	unsigned long irq;
 
@@ -227,6 +228,8 @@ static size_t keep_ready(struct loam_vm *vm, const loam_pfn *run, size_t n)
 	loami_lock(&cpu->arena->lock);
 	if (n > LOAMI_VM_READY - cpu->nready)
 		n = LOAMI_VM_READY - cpu->nready;
+	if (cpu->nready == 0 || (int32_t)(poisonings - cpu->poisonings) < 0)
+		cpu->poisonings = poisonings;
 	__builtin_memcpy(&cpu->ready[cpu->nready], run, n * sizeof(run[0]));
 	cpu->nready += (uint32_t)n;
 	loami_unlock_irq(&cpu->arena->lock, irq);

@@ -56,6 +56,16 @@ static __attribute__((noinline)) void *give_up(struct loam_vm *vm, const struct 
 	return NULL;
 }
 
+/* A frame has been marked as poisoned since the ready ones were looked at: back with them, as the frame layer tells. */
+static __attribute__((noinline)) void *sift(struct loam_vm *vm, struct loami_vm_cpu *cpu, unsigned long irq)
+{
+	unsigned int number = loam_port_cpu();
+
+	leave(cpu, irq);
+	(void)loami_vm_drain_ready(vm, number);
+	return NULL;
+}
+
 /* The record, its sequence last, then the state: as loami_vm_start(). */
 static inline void start(struct loam_vm *vm, const struct loami_spot *spot, const struct loam_task *task, uint64_t time,
 			 size_t nbytes, const struct loam_call_site *site, const uint64_t *entries)
@@ -113,8 +123,13 @@ static inline __attribute__((always_inline)) void *allocate(struct loam_vm *vm, 
 	irq = loam_port_irq_save();
 	cpu = loami_vm_cpu(vm, loam_port_cpu());
 	loami_lock(&cpu->arena->lock);
-	if (LOAMI_UNLIKELY(cpu->nready < npages) ||
-	    LOAMI_UNLIKELY(!loami_quick_reserve(&vm->arena, cpu->arena, npages, &spot))) {
+	if (LOAMI_UNLIKELY(cpu->nready < npages)) {
+		leave(cpu, irq);
+		return NULL;
+	}
+	if (LOAMI_UNLIKELY(loami_load_acquire(vm->poisonings) != cpu->poisonings))
+		return sift(vm, cpu, irq);
+	if (LOAMI_UNLIKELY(!loami_quick_reserve(&vm->arena, cpu->arena, npages, &spot))) {
 		leave(cpu, irq);
 		return NULL;
 	}

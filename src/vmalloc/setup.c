@@ -161,6 +161,7 @@ static enum loam_status set_up(struct loam_vm *vm)
 	for (unsigned int i = 0; i < config->ncpus; i++)
 		loami_vm_cpu(vm, i)->arena = loami_arena_cpu(&vm->arena, i);
 	vm->bits = loami_quick_bits(config->tree->format, &loami_vm_mapping);
+	vm->poisonings = loam_frame_poisonings(config->frames);
 	vm->shrinker = (struct loam_shrinker){.shrink = loami_vm_shrink, .name = "vmalloc"};
 	return loam_frame_add_shrinker(config->frames, &vm->shrinker);
 }

@@ -60,6 +60,40 @@ static void zero(struct loam_vm *vm, uintptr_t va, size_t npages)
 	}
 }
 
+static void unmap_and_publish(struct loam_vm *vm, const struct loam_area *area)
+{
+	struct loami_vm_frames frames;
+
+	loami_vm_unmap(vm, area, loami_vm_base(area, LOAMI_VM_STACK), loami_vm_pages(area, LOAMI_VM_STACK), 0, &frames);
+	loami_vm_publish(vm, area, &frames);
+}
+
+/* Has none of its frames been marked as poisoned, by its last user or since? */
+static bool is_sound(struct loam_vm *vm, const struct loam_area *area)
+{
+	uintptr_t va = loami_vm_base(area, LOAMI_VM_STACK);
+	struct loam_paging_entry entry;
+
+	if (loami_load_acquire(vm->poisonings) == 0)
+		return true;
+	for (size_t i = 0; i < loami_vm_pages(area, LOAMI_VM_STACK); i++)
+		if (loam_paging_query(vm->config.tree, va + (i << LOAM_PAGE_SHIFT), &entry) == LOAM_OK &&
+		    loam_frame_is_poisoned(vm->config.frames, loam_frame_containing(entry.pa)))
+			return false;
+	return true;
+}
+
+/* A stack that waits, of the length wanted; a bad one is freed as any area is. */
+static bool take_cached(struct loam_vm *vm, size_t npages, struct loam_area *area)
+{
+	while (pop_cached(vm, npages, area)) {
+		if (LOAMI_LIKELY(is_sound(vm, area)))
+			return true;
+		unmap_and_publish(vm, area);
+	}
+	return false;
+}
+
 enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nbytes, const struct loam_call_site *site, void **top)
 {
 	struct loami_vm_request request;
@@ -74,7 +108,7 @@ enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nbytes, const stru
 		return status;
 	loami_vm_request(&request, site, nbytes, (nbytes + LOAM_PAGE_SIZE - 1) >> LOAM_PAGE_SHIFT, LOAMI_VM_STACK);
 	loami_vm_repay(vm, request.npages);
-	if (pop_cached(vm, request.npages, &area)) {
+	if (take_cached(vm, request.npages, &area)) {
 		zero(vm, loami_vm_base(&area, LOAMI_VM_STACK), request.npages);
 		loami_vm_start(vm, &area, &request);
 	} else {
@@ -83,14 +117,6 @@ enum loam_status loam_vstack_alloc(struct loam_vm *vm, size_t nbytes, const stru
 	if (status == LOAM_OK)
 		*top = (void *)(area.start + (area.npages << LOAM_PAGE_SHIFT));
 	return status;
-}
-
-static void unmap_and_publish(struct loam_vm *vm, const struct loam_area *area)
-{
-	struct loami_vm_frames frames;
-
-	loami_vm_unmap(vm, area, loami_vm_base(area, LOAMI_VM_STACK), loami_vm_pages(area, LOAMI_VM_STACK), 0, &frames);
-	loami_vm_publish(vm, area, &frames);
 }
 
 bool loam_vstack_free(struct loam_vm *vm, void *top)

@@ -64,6 +64,7 @@ struct loami_vm_cpu {
 	uint64_t opened;                 /* [A] when the CPU's open batch got its first area */
 	struct loam_vmalloc_chain loose; /* frames cut off a shrunk area */
 	struct loam_area stacks[LOAMI_VM_STACKS];
+	uint32_t poisonings; /* how many there were, at the latest, when the first of @ready was looked at */
 	/* Leaf tables of the last stretches of 2 MiB in which this CPU made areas: number of the stretch, table. */
 	struct {
 		uintptr_t stretch;

@@ -9,6 +9,7 @@
 #include <arena/arena.h>
 #include <base/fail.h>
 #include <host.h>
+#include <vmalloc/vmalloc.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -136,6 +137,102 @@ TEST(V4_frees_nest_in_interrupts_in_interrupts)
 {
 	vm_begin(4096, MIB);
 	CHECK(host_each_point(free_only, handler, NULL, true) > 500);
+	vm_end();
+}
+
+/* ---- interrupts in the common case ---- */
+
+static struct {
+	loam_pfn bad; /* to be marked as poisoned by the interrupt; LOAM_PFN_NONE: none */
+	bool marked;
+	uint64_t ready; /* pages that were ready, in all runs: did they meet the common case? */
+} reused;
+
+/* An area of @npages; when the frame has been marked before, without it. */
+static bool make_without(size_t npages, loam_pfn chosen, void **address)
+{
+	bool marked = reused.marked, fine;
+
+	*address = loam_vmalloc(&fix.vm, npages * PAGE, NULL);
+	reused.ready += loami_load_relaxed(&loami_vm_cpu(&fix.vm, 0)->nready);
+	fine = *address != NULL;
+	for (size_t i = 0; fine && marked && i < npages; i++)
+		fine = vm_frame_at((char *)*address + i * PAGE) != chosen;
+	return fine;
+}
+
+/* Four areas freed and flushed together, whose frames are ready then and go out again, with the handler somewhere between. */
+static bool reuse(void *context)
+{
+	unsigned long irq = loam_port_irq_save();
+	void *address[4];
+	loam_pfn chosen;
+	bool fine = true;
+
+	(void)context;
+	prepare(2);
+	for (size_t i = 0; i < 4; i++)
+		address[i] = vm_alloc((1 + i) * PAGE);
+	chosen = vm_frame_at(address[0]); /* first in, last out */
+	reused.marked = false;
+	if (reused.bad != LOAM_PFN_NONE)
+		reused.bad = chosen;
+	for (size_t i = 0; i < 4; i++)
+		fine = loam_vfree(&fix.vm, address[i]) && fine;
+	loam_port_irq_restore(irq);
+
+	for (size_t i = 0; i < 4; i++)
+		fine = make_without(1 + i, chosen, &address[i]) && fine;
+	fine = loam_vfree(&fix.vm, address[0]) && loam_vfree(&fix.vm, address[3]) && fine;
+
+	irq = loam_port_irq_save();
+	for (size_t i = 1; i < 3; i++)
+		fine = loam_vfree(&fix.vm, address[i]) && fine;
+	for (size_t i = 0; i < 4; i++)
+		fine = make_without(4, chosen, &address[i]) && fine;
+	for (size_t i = 0; i < 4; i++)
+		fine = loam_vfree(&fix.vm, address[i]) && fine;
+	loam_port_irq_restore(irq);
+	return tidy() && fine;
+}
+
+static void mark(void *context)
+{
+	(void)context;
+	if (!reused.marked)
+		loam_frame_mark_poisoned(fix.rig->frames, reused.bad);
+	reused.marked = true;
+}
+
+static void begin_reuse(void)
+{
+	vm_begin_bare(4096, 16 * MIB);
+	fix.config.batch_areas = 4;
+	tap_log_capture();
+	CHECK_OK(loam_vmalloc_init(&fix.vm, &fix.config));
+	(void)tap_log_end();
+	reused.ready = 0;
+	reused.bad = LOAM_PFN_NONE;
+}
+
+TEST(V4_an_interrupt_frees_at_every_point_of_the_common_case)
+{
+	begin_reuse();
+	CHECK(host_each_point(reuse, handler, NULL, false) > 100);
+	CHECK(reused.ready > 0);
+	scene.purge = true;
+	CHECK(host_each_point(reuse, handler, NULL, false) > 100);
+	scene.purge = false;
+	vm_end();
+}
+
+TEST(F11_a_frame_that_is_poisoned_at_any_point_of_the_common_case_is_not_handed_out_later)
+{
+	begin_reuse();
+	reused.bad = 0;
+	CHECK(host_each_point(reuse, mark, NULL, false) > 100);
+	CHECK(reused.ready > 0);
+	CHECK(loam_frame_quarantined_racy(fix.rig->frames) > 100);
 	vm_end();
 }
 

@@ -66,6 +66,36 @@ TEST(a_freed_stack_is_handed_out_again_zeroed_without_a_flush)
 	vm_end();
 }
 
+/* Marked by its user, or while it waits: it goes the way of every area, and its frame into quarantine. A sound one of the same length is still handed out. */
+TEST(F11_a_stack_with_a_poisoned_frame_is_not_handed_out_again)
+{
+	void *sound, *bad, *top;
+	loam_pfn pfn;
+
+	for (int waits = 0; waits <= 1; waits++) {
+		vm_begin(2048, 16 * MIB);
+		CHECK_OK(loam_vstack_alloc(&fix.vm, 16384, NULL, &sound));
+		CHECK_OK(loam_vstack_alloc(&fix.vm, 16384, NULL, &bad));
+		pfn = vm_frame_at((char *)bad - 1 - 2 * PAGE);
+		if (waits == 0)
+			loam_frame_mark_poisoned(fix.rig->frames, pfn);
+		CHECK(loam_vstack_free(&fix.vm, sound));
+		CHECK(loam_vstack_free(&fix.vm, bad));
+		CHECK_EQ(vm_stats().cached_stacks, 2);
+		if (waits == 1)
+			loam_frame_mark_poisoned(fix.rig->frames, pfn);
+		CHECK_OK(loam_vstack_alloc(&fix.vm, 16384, NULL, &top));
+		CHECK(top == sound);
+		CHECK_EQ(vm_stats().cached_stacks, 0);
+		CHECK_EQ(vm_stats().waiting_areas, 1);
+		CHECK_OK(loam_vmalloc_check(&fix.vm));
+		CHECK_OK(loam_vmalloc_purge(&fix.vm));
+		CHECK_EQ(loam_frame_quarantined_racy(fix.rig->frames), 1);
+		CHECK(loam_vstack_free(&fix.vm, top));
+		vm_end();
+	}
+}
+
 /* Four a CPU, none of more than 16 pages: what is freed beyond that is unmapped and waits for a flush. */
 TEST(the_cache_of_stacks_is_small)
 {

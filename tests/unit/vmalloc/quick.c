@@ -140,6 +140,39 @@ TEST(V4_a_frame_that_was_poisoned_meanwhile_is_not_made_ready)
 	rig_destroy(fix.rig);
 }
 
+TEST(F11_a_frame_that_is_poisoned_while_it_is_ready_does_not_go_out)
+{
+	struct loam_frames_stats stats;
+	void *address[2 * BATCH];
+	loam_pfn pfns[BATCH], bad;
+	void *first;
+
+	begin(2048, 16 * MIB);
+	first = make_ready(pfns);
+	bad = pfns[BATCH / 2] != vm_frame_at(first) ? pfns[BATCH / 2] : pfns[0];
+	CHECK_EQ(loam_frame_ref_get(fix.rig->frames, bad), 1);
+	loam_frame_mark_poisoned(fix.rig->frames, bad);
+	for (size_t i = 0; i < 2 * BATCH; i++) {
+		address[i] = vm_alloc(PAGE);
+		CHECK(vm_frame_at(address[i]) != bad);
+	}
+	CHECK_EQ(loam_frame_quarantined_racy(fix.rig->frames), 1);
+	for (size_t i = 0; i < 2 * BATCH; i++)
+		CHECK(loam_vfree(&fix.vm, address[i]));
+	/* Once is enough: what is flushed later is made ready as before. */
+	CHECK(loam_vfree(&fix.vm, first));
+	first = make_ready(pfns);
+	CHECK(vm_stats().ready_pages > 0);
+	CHECK(loam_vfree(&fix.vm, first));
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK_OK(loam_vmalloc_destroy(&fix.vm));
+	loam_pagetable_destroy(&fix.tree);
+	loam_frame_read_stats(fix.rig->frames, &stats);
+	CHECK_EQ(stats.quarantined, 1);
+	CHECK_EQ(stats.used, 0);
+	rig_destroy(fix.rig);
+}
+
 TEST(V4_hardened_frames_wait_in_the_frame_layer_and_are_never_ready)
 {
 	struct loam_vmalloc_stats stats;
