@@ -26,19 +26,27 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 	return 0;
 }
 
-/* What the system holds for this process, in memory or where it has put it away. */
+/* What the system holds for this process, in memory or where it has put it away; where it does not say that, what is in memory, in strides. */
 static size_t resident(void)
 {
-	unsigned long sum = 0, kib;
+	unsigned long sum = 0, kib, all = 0;
 	FILE *file = fopen("/proc/self/smaps_rollup", "r");
 	char line[256];
 
-	CHECK(file != NULL);
-	while (fgets(line, sizeof(line), file))
+	while (file && fgets(line, sizeof(line), file))
 		if (sscanf(line, "Rss: %lu kB", &kib) == 1 || sscanf(line, "Swap: %lu kB", &kib) == 1)
 			sum += kib;
-	fclose(file);
-	return sum << 10;
+	if (file)
+		fclose(file);
+	if (sum > 0)
+		return sum << 10;
+	file = fopen("/proc/self/statm", "r");
+	if (file) {
+		if (fscanf(file, "%lu %lu", &all, &sum) != 2)
+			sum = 0;
+		fclose(file);
+	}
+	return sum * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 static void peak(size_t nbytes, bool trim)
