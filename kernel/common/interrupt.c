@@ -26,12 +26,36 @@ void kernel_set_tick_hook(void (*hook)(bool poked))
 	__atomic_store_n(&tick_hook, hook, __ATOMIC_RELEASE);
 }
 
+/* CPUs that are giving back what they have not needed; whether they may. Each side says what it does before it looks at the other. */
+static uint32_t agers, resting;
+
+void machine_rest(bool rest)
+{
+	if (!rest) {
+		__atomic_sub_fetch(&resting, 1, __ATOMIC_SEQ_CST);
+		return;
+	}
+	__atomic_add_fetch(&resting, 1, __ATOMIC_SEQ_CST);
+	for (unsigned int round = 0; __atomic_load_n(&agers, __ATOMIC_SEQ_CST) != 0; round++)
+		loam_port_relax(round);
+}
+
+static void age(void)
+{
+	__atomic_add_fetch(&agers, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&resting, __ATOMIC_SEQ_CST) == 0)
+		loam_heap_tick(kernel_system.heap);
+	__atomic_sub_fetch(&agers, 1, __ATOMIC_RELEASE);
+}
+
 void kernel_tick(void)
 {
 	void (*hook)(bool poked) = __atomic_load_n(&tick_hook, __ATOMIC_ACQUIRE);
 
-	arch_this_cpu()->ticks++;
 	loam_vmalloc_tick(kernel_system.vm);
+	/* About once a second. */
+	if (++arch_this_cpu()->ticks % machine_tick_rate() == 0)
+		age();
 	if (hook != NULL)
 		hook(false);
 }

@@ -84,5 +84,7 @@ void memory_cpu_online(void);
 void memory_cpu_offline(unsigned int cpu);
 /** machine_tick_here() - the calling CPU ticks as the others do. */
 void machine_tick_here(void);
+/** machine_tick_rate() - ticks a second. */
+unsigned int machine_tick_rate(void);
 
 #endif

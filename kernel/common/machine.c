@@ -109,6 +109,11 @@ void machine_overflow(void *top)
 
 static unsigned int rate; /* 0: nobody ticks yet */
 
+unsigned int machine_tick_rate(void)
+{
+	return rate != 0 ? rate : HZ;
+}
+
 void machine_tick_here(void)
 {
 	if (rate != 0)

@@ -48,6 +48,8 @@ void machine_overflow(void *top);
 
 /** machine_ticks() - have @hook called up to @hz times a second on every CPU in interrupt context, and by machine_poke(); 0, NULL: back to normal. */
 void machine_ticks(unsigned int hz, void (*hook)(bool poked));
+/** machine_rest() - from true to false no tick touches the heap: for whoever wants it at rest, to drain or to audit it. Nests. Waits for ticks that do. */
+void machine_rest(bool rest);
 /** machine_poke() - interrupt another CPU, if it is online: the hook is called there once more. From any context. */
 void machine_poke(unsigned int cpu);
 

@@ -23,6 +23,7 @@
 
 #define ARENA_MAX ((size_t)256 << 20)
 #define GIBIBYTE ((uintptr_t)1 << 30)
+#define HEAP_TICKS 64 /* ticks of a CPU to one of its heaps' */
 
 enum stillness { MOVING = 0, STANDING, MASKED };
 
@@ -179,6 +180,9 @@ static void hook(bool poked)
 		return;
 	loam_vmalloc_tick(&torture_vm);
 	loam_vmalloc_tick(&torture_large_vm);
+	if (w->counts[TORTURE_TICKS] % HEAP_TICKS == 0)
+		for (size_t i = 0; i < TORTURE_HEAPS; i++)
+			loam_heap_tick(torture_heaps[i]);
 	torture_interrupt(w);
 }
 

@@ -24,11 +24,13 @@ bool torture_read_sums(struct torture_sums *sums)
 {
 	bool answered = loam_vmalloc_purge(kernel_system.vm) == LOAM_OK;
 
+	machine_rest(true);
 	for (size_t i = 0; i < TORTURE_HEAPS; i++)
 		(void)loam_heap_drain(torture_heaps[i]);
 	(void)loam_heap_drain(kernel_system.heap);
 	loam_frame_drain(kernel_system.frames);
 	loam_snapshot_take(&kernel_system, &sums->all);
+	machine_rest(false);
 	for (size_t i = 0; i < TORTURE_HEAPS; i++)
 		loam_heap_read_stats(torture_heaps[i], &sums->heaps[i]);
 	sums->which = sum_of_used(&sums->all);
@@ -92,7 +94,9 @@ bool torture_audit(bool with_vm)
 	/* While there is an arena for large leaves the kernel's root leads to tables that another tree counts. */
 	if (with_vm)
 		system.tree = NULL;
+	machine_rest(true);
 	bool good = loam_audit(&system) == LOAM_OK;
+	machine_rest(false);
 
 	for (size_t i = 0; i < TORTURE_HEAPS; i++)
 		good &= loam_heap_check(torture_heaps[i]) == LOAM_OK;

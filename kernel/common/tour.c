@@ -34,7 +34,9 @@ void tour_read_balance(struct tour_balance *balance)
 
 	/* What merely waits to be given back is given back. */
 	expect(loam_vmalloc_purge(kernel_system.vm) == LOAM_OK, "every CPU answers a flush");
+	machine_rest(true);
 	(void)loam_heap_drain(kernel_system.heap);
+	machine_rest(false);
 	loam_frame_drain(kernel_system.frames);
 	loam_frame_read_stats(kernel_system.frames, &frames);
 	expect(loam_vmalloc_read_stats(kernel_system.vm, &vmalloc) == LOAM_OK, "vmalloc's figures");
@@ -42,6 +44,16 @@ void tour_read_balance(struct tour_balance *balance)
 	balance->arena = vmalloc.metadata_pages;
 	balance->tables = kernel_system.tree->ntables;
 	balance->quarantined = frames.quarantined;
+}
+
+bool tour_audit(void)
+{
+	enum loam_status status;
+
+	machine_rest(true);
+	status = loam_audit(&kernel_system);
+	machine_rest(false);
+	return status == LOAM_OK;
 }
 
 /* ---- 2 and 3: where memory is, and how it is handed out -------------------------------------------------------------------- */
@@ -343,7 +355,7 @@ unsigned int tour_end(void)
 	failures = 0;
 	title("The end");
 	tour_read_balance(&now);
-	if (expect(loam_audit(&kernel_system) == LOAM_OK, "the audit"))
+	if (expect(tour_audit(), "the audit"))
 		kprintf("     audit: every invariant of every layer holds\n");
 	uint64_t grown = now.arena - before.arena + (now.tables - before.tables);
 	bool shrunk = (int64_t)grown < 0;

@@ -14,6 +14,9 @@ struct tour_balance {
 /* Purges, trims and drains first. The machine must be at rest. */
 void tour_read_balance(struct tour_balance *balance);
 
+/* Every invariant of every layer, while no tick touches the heap. False after saying what is wrong. */
+bool tour_audit(void);
+
 /* @nframes were taken since the tour began, for good and with reason. */
 void tour_keep(uint64_t nframes);
 

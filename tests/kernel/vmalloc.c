@@ -4,6 +4,7 @@
 
 #include <console.h>
 #include <kernel.h>
+#include <tour.h>
 
 enum { AREAS = 24, CPUS_MOST = 16, ROUNDS = 6 };
 
@@ -111,5 +112,5 @@ TEST(V4_areas_of_each_cpu_are_read_and_freed_by_others_and_gone_everywhere)
 	CHECK_EQ(after.live_pages, before.live_pages);
 	CHECK_EQ(after.waiting_areas, 0);
 	CHECK_EQ(after.total_sequence, before.total_sequence + ROUNDS * many.ncpus * (AREAS + 1));
-	CHECK_OK(loam_audit(&kernel_system));
+	CHECK(tour_audit());
 }

@@ -395,6 +395,12 @@ void machine_ticks(unsigned int hz, void (*hook)(bool poked))
 		host_storm_begin(machine, 1000000 / hz, tick, NULL);
 }
 
+/* No tick touches the heap here. */
+void machine_rest(bool rest)
+{
+	(void)rest;
+}
+
 void machine_name_task(const struct loam_task *task)
 {
 	host_set_task(task);
