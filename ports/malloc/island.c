@@ -89,7 +89,7 @@ void island_free(void *object)
 
 	if (!__atomic_compare_exchange_n(&pages[first], &n, INSIDE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		report_misuse("it was freed twice at once", object);
-	(void)madvise(object, n * LOAM_PAGE_SIZE, MADV_DONTNEED);
+	memory_give_up(object, n * LOAM_PAGE_SIZE);
 	for (size_t i = n; i-- > 0;)
 		__atomic_store_n(&pages[first + i], 0, __ATOMIC_RELEASE);
 }

@@ -279,10 +279,17 @@ bool memory_ready(void)
 
 /* ---- giving back --------------------------------------------------------------------------------------------------------------------- */
 
+/* It reads as zero then. Locked memory stays, and there is no telling how much of the rest has gone. */
+void memory_give_up(void *at, size_t nbytes)
+{
+	if (UNLIKELY(madvise(at, nbytes, MADV_DONTNEED) != 0))
+		memset(at, 0, nbytes);
+}
+
 static void give_back(void *context, loam_pfn first, uint64_t npages)
 {
 	(void)context;
-	(void)madvise(loam_frame_virt(&frames, first), npages * LOAM_PAGE_SIZE, MADV_DONTNEED);
+	memory_give_up(loam_frame_virt(&frames, first), npages * LOAM_PAGE_SIZE);
 }
 
 static size_t purge(uint64_t npages)

@@ -47,6 +47,8 @@ static inline bool memory_in_window(const void *at);
 void memory_upkeep(void);
 /* All of it. Return: bytes. Inside. */
 size_t memory_purge(void);
+/* What is in these pages is not needed: back to the system, where that takes it. They read as zero. Takes no lock. */
+void memory_give_up(void *at, size_t nbytes);
 struct memory_stats {
 	size_t window;   /* bytes of address space */
 	size_t grown;    /* of them handed to the frame layer */

@@ -1,11 +1,13 @@
 /* Memory goes back to the system. */
 #include <tap.h>
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +26,19 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 		return (int)syscall(SYS_clock_gettime, clock, now);
 	*now = (struct timespec){.tv_sec = standing};
 	return 0;
+}
+
+/* A system that takes nothing back, as where memory is locked (mlock(2)) or a sandbox refuses the call. */
+static atomic_bool refuses;
+
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's are its own. */
+int madvise(void *at, size_t nbytes, int advice)
+{
+	if (atomic_load(&refuses) && advice == MADV_DONTNEED) {
+		errno = EINVAL;
+		return -1;
+	}
+	return (int)syscall(SYS_madvise, at, nbytes, advice);
 }
 
 /* What the system holds for this process, in memory or where it has put it away; where it does not say that, what is in memory, in strides. */
@@ -152,4 +167,31 @@ TEST(calloc_of_fresh_memory_touches_none_of_it)
 		for (unsigned int k = 0; k < 8; k++)
 			free(objects[k]);
 	}
+}
+
+/* Frames that went back read as zero, and calloc() relies on it: also when they could not go back. */
+TEST(calloc_gives_zeros_where_the_system_takes_nothing_back)
+{
+	enum { OBJECTS = 16, NBYTES = 1 << 20 };
+	char *objects[OBJECTS];
+	size_t written = 0;
+
+	(void)malloc_trim(0);
+	for (unsigned int i = 0; i < OBJECTS; i++) {
+		CHECK((objects[i] = malloc(NBYTES)) != NULL);
+		memset(objects[i], 0x5a, NBYTES);
+	}
+	for (unsigned int i = 0; i < OBJECTS; i++)
+		free(objects[i]);
+	atomic_store(&refuses, true);
+	(void)malloc_trim(0);
+	atomic_store(&refuses, false);
+	for (unsigned int i = 0; i < OBJECTS; i++) {
+		CHECK((objects[i] = calloc(1, NBYTES)) != NULL);
+		for (size_t k = 0; k < NBYTES; k++)
+			written += objects[i][k] != 0;
+	}
+	CHECK_EQ(written, 0);
+	for (unsigned int i = 0; i < OBJECTS; i++)
+		free(objects[i]);
 }
