@@ -38,6 +38,7 @@ static unsigned int torture(const char *line)
 					     "fault=deaf", "fault=small"};
 	struct torture_options options = {
 		.seconds = decimal(line, "seconds=", 60),
+		.leaves = decimal(line, "leaves=", 0),
 		.silence = decimal(line, "silence=", 5),
 		.hz = decimal(line, "hz=", TORTURE_HZ),
 		.rate = decimal(line, "rate=", 0),

@@ -132,8 +132,12 @@ static void crash(const char *argument)
 	if (argument[0] == '\0' || first_is(argument, "past")) {
 		machine_store(area + LOAM_PAGE_SIZE, 0);
 	} else if (first_is(argument, "stale")) {
+		/* No tick in between: it might flush, and then the area is nobody's. */
+		unsigned long irq = loam_port_irq_save();
+
 		if (loam_vfree(kernel_system.vm, (void *)area))
 			machine_store(area, 0);
+		loam_port_irq_restore(irq);
 	} else if (first_is(argument, "read-only")) {
 		if (loam_vmalloc_protect(kernel_system.vm, (void *)area, LOAM_PROT_READ) == LOAM_OK)
 			machine_store(area, 0);

@@ -38,6 +38,7 @@ static const struct torture_options *options;
 static uint64_t started, until;
 static uint32_t stillness; /* atomic: what is wanted of all */
 static bool can_fail;
+static bool gone_wrong; /* atomic: what was to, has */
 
 /* The conductor's. */
 static uint64_t next_word, next_move, next_squeeze, next_audit;
@@ -84,6 +85,16 @@ static size_t arena_nbytes(void)
 	return nbytes < ARENA_MAX ? nbytes : ARENA_MAX;
 }
 
+/* A CPU that is slow to answer is no failure: it will. */
+static bool is_flushed(loam_tlb_generation generation)
+{
+	enum loam_status status;
+
+	while ((status = loam_tlb_wait(kernel_system.tlb, generation)) == LOAM_ERR_TIMEOUT)
+		;
+	return status == LOAM_OK;
+}
+
 /* One page in each table's reach is mapped for a moment: the tables stay. */
 static bool make_tables(uintptr_t start, size_t nbytes)
 {
@@ -95,7 +106,7 @@ static bool make_tables(uintptr_t start, size_t nbytes)
 	for (uintptr_t va = start; made && va < start + nbytes; va += (uintptr_t)1 << 21)
 		made = loam_paging_map(tree, va, loam_frame_address(pfn), 1, &mapping) == LOAM_OK &&
 		       loam_paging_unmap(tree, va, 1, NULL, NULL) == LOAM_OK;
-	made = made && loam_tlb_wait(kernel_system.tlb, loam_tlb_flush_start(kernel_system.tlb, NULL, 0)) == LOAM_OK;
+	made = made && is_flushed(loam_tlb_flush_start(kernel_system.tlb, NULL, 0));
 	if (pfn != LOAM_PFN_NONE)
 		loam_frame_free(kernel_system.frames, pfn, 0);
 	return made;
@@ -231,6 +242,30 @@ static void do_wrong(struct torture_worker *w)
 		*(volatile uint64_t *)t->address ^= 1;
 	else
 		t->kind = TORTURE_NOTHING;
+	__atomic_store_n(&gone_wrong, true, __ATOMIC_RELEASE);
+}
+
+/* Now and then there is no block; of many areas some have one. */
+#define LARGES_ENOUGH 16
+
+/* The seconds are the least: what is asked for has been done, and what must go wrong has gone wrong. Who is silent is waited for until the watch has seen it. */
+static bool is_over(uint64_t now)
+{
+	if (now < until || total(TORTURE_LEAVES) < options->leaves)
+		return false;
+	switch (options->fault) {
+	case TORTURE_FAULT_LEAK:
+	case TORTURE_FAULT_SCRIBBLE:
+		return __atomic_load_n(&gone_wrong, __ATOMIC_ACQUIRE);
+	case TORTURE_FAULT_SILENT:
+	case TORTURE_FAULT_DEAF:
+		return false;
+	case TORTURE_FAULT_SMALL:
+		return total(TORTURE_LARGES) >= LARGES_ENOUGH;
+	case TORTURE_FAULT_NONE:
+		break;
+	}
+	return true;
 }
 
 static void conduct(struct torture_worker *w, uint64_t now);
@@ -247,7 +282,7 @@ static void work(void *arg)
 			torture_wrong(w, "a heap does not know this CPU", 0);
 	__atomic_store_n(&w->ticked_at, loam_port_time(), __ATOMIC_RELEASE);
 	__atomic_store_n(&w->here, true, __ATOMIC_RELEASE);
-	while ((now = loam_port_time()) < until && !__atomic_load_n(&w->leave, __ATOMIC_ACQUIRE)) {
+	while (!is_over(now = loam_port_time()) && !__atomic_load_n(&w->leave, __ATOMIC_ACQUIRE)) {
 		if (cpu == 0)
 			conduct(w, now);
 		if (wanted() != MOVING)
@@ -258,7 +293,7 @@ static void work(void *arg)
 		torture_step(w);
 	}
 	/* One that leaves goes with its hands full, and finds all as it was when it is back. */
-	for (size_t i = 0; i < TORTURE_HELD && now >= until; i++)
+	for (size_t i = 0; i < TORTURE_HELD && is_over(now); i++)
 		torture_drop(w, &w->held[i], false);
 	__atomic_store_n(&w->here, false, __ATOMIC_RELEASE);
 }
@@ -414,6 +449,7 @@ static void prepare(void)
 	next_word = next_move = next_squeeze = started + TORTURE_SECOND;
 	next_audit = started + 3 * TORTURE_SECOND;
 	offline_cycles = audits = 0;
+	gone_wrong = false;
 }
 
 static void run(void)
@@ -456,17 +492,12 @@ static bool end_vm(struct loam_vm *vm)
 /* The last tables of a tree whose arena is gone. */
 static bool end_large_tree(void)
 {
-	enum loam_status status;
+	bool flushed = is_flushed(loam_tlb_flush_tables(kernel_system.tlb));
 
-	while ((status = loam_tlb_wait(kernel_system.tlb, loam_tlb_flush_tables(kernel_system.tlb))) ==
-	       LOAM_ERR_TIMEOUT)
-		;
 	loam_pagetable_destroy(&torture_large_tree);
-	return status == LOAM_OK && loam_pagetable_count_racy(&torture_large_tree) == 0;
+	return flushed && loam_pagetable_count_racy(&torture_large_tree) == 0;
 }
 
-/* Now and then there is no block; of many areas some have one. */
-#define LARGES_ENOUGH 16
 static void check_leaves(void)
 {
 	if (total(TORTURE_LARGES) < LARGES_ENOUGH || total(TORTURE_LEAVES) > 0)

@@ -1,6 +1,7 @@
 /* kernel/common/torture_sums.c: what is in every set, before and after. */
 #include "torture.h"
 #include "console.h"
+#include "tour.h"
 
 static uint64_t mix(uint64_t x)
 {
@@ -22,7 +23,7 @@ static uint64_t sum_of_used(const struct loam_snapshot *all)
 
 bool torture_read_sums(struct torture_sums *sums)
 {
-	bool answered = loam_vmalloc_purge(kernel_system.vm) == LOAM_OK;
+	bool answered = tour_purge();
 
 	machine_rest(true);
 	for (size_t i = 0; i < TORTURE_HEAPS; i++)

@@ -27,13 +27,31 @@ static void title(const char *text)
 
 /* ---- what is held -------------------------------------------------------------------------------------------------------- */
 
+/* Seconds of a CPU's silence, about. */
+#define PATIENCE 60
+
+bool tour_purge(void)
+{
+	struct loam_vmalloc_stats stats = {0};
+	enum loam_status status;
+	unsigned int silent = 0;
+
+	do {
+		status = loam_vmalloc_purge(kernel_system.vm);
+		silent += status == LOAM_ERR_TIMEOUT;
+		if (loam_vmalloc_read_stats(kernel_system.vm, &stats) != LOAM_OK)
+			return false;
+	} while ((status == LOAM_ERR_TIMEOUT && silent < PATIENCE) || (status == LOAM_OK && stats.waiting_areas > 0));
+	return status == LOAM_OK;
+}
+
 void tour_read_balance(struct tour_balance *balance)
 {
 	struct loam_frames_stats frames;
 	struct loam_vmalloc_stats vmalloc = {0};
 
 	/* What merely waits to be given back is given back. */
-	expect(loam_vmalloc_purge(kernel_system.vm) == LOAM_OK, "every CPU answers a flush");
+	expect(tour_purge(), "every CPU answers a flush");
 	machine_rest(true);
 	(void)loam_heap_drain(kernel_system.heap);
 	machine_rest(false);

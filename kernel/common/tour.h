@@ -11,6 +11,8 @@ struct tour_balance {
 	uint64_t tables;
 	uint64_t quarantined;
 };
+/* Whatever waits in the kernel's arena is given back; a CPU that is slow to answer, or has some of it in hand, is waited for. Return: false when one stays silent. */
+bool tour_purge(void);
 /* Purges, trims and drains first. The machine must be at rest. */
 void tour_read_balance(struct tour_balance *balance);
 
@@ -39,6 +41,7 @@ enum torture_fault {
 #define TORTURE_HZ 10000
 struct torture_options {
 	unsigned int seconds;
+	unsigned int leaves; /* of 2 MiB: not over before so many, however slow the machine is */
 	unsigned int silence;
 	unsigned int hz;   /* of each CPU's timer */
 	unsigned int rate; /* ticks a CPU must have had, a second of its work; 0: not asked */

@@ -246,13 +246,19 @@ static void look_back(bool poked)
 	met.trace = trace;
 }
 
+/* However slow the machine is. Of a thousand some are at a first instruction; of a million surely. */
+static bool met_enough(void)
+{
+	unsigned int leaf = __atomic_load_n(&met.leaf, __ATOMIC_RELAXED);
+
+	return leaf >= 1000000 || (leaf >= 1000 && __atomic_load_n(&met.first, __ATOMIC_RELAXED) > 0);
+}
+
 TEST(an_interrupts_backtrace_names_leaf_caller_and_callers_caller)
 {
-	uint64_t until = loam_port_time() + UINT64_C(30000000000);
-
 	met.leaf = met.first = met.wrong = 0;
 	machine_ticks(10000, look_back);
-	while (met.leaf < 1000 && loam_port_time() < until)
+	while (!met_enough())
 		call_them(1000);
 	machine_ticks(0, NULL);
 	kprintf("# %u interrupts met a leaf, %u of them at its first instruction\n", met.leaf, met.first);
@@ -260,5 +266,4 @@ TEST(an_interrupts_backtrace_names_leaf_caller_and_callers_caller)
 		show(&met.trace);
 	CHECK_EQ(met.wrong, 0);
 	CHECK(met.first > 0);
-	CHECK(met.leaf >= 1000);
 }

@@ -91,7 +91,7 @@ TEST(V4_areas_of_each_cpu_are_read_and_freed_by_others_and_gone_everywhere)
 	many.ncpus = machine_cpus();
 	if (many.ncpus > CPUS_MOST)
 		tap_skip("more CPUs than this test keeps areas for");
-	CHECK_OK(loam_vmalloc_purge(kernel_system.vm));
+	CHECK(tour_purge());
 	CHECK_OK(loam_vmalloc_read_stats(kernel_system.vm, &before));
 	for (unsigned int round = 0; round < ROUNDS; round++) {
 		size_t total;
@@ -102,7 +102,7 @@ TEST(V4_areas_of_each_cpu_are_read_and_freed_by_others_and_gone_everywhere)
 		CHECK_EQ(total, before.live_areas + many.ncpus * (AREAS + 1));
 		machine_run(use_neighbours, NULL);
 		CHECK_EQ(many.freed, many.ncpus * AREAS);
-		CHECK_OK(loam_vmalloc_purge(kernel_system.vm));
+		CHECK(tour_purge());
 		machine_run(read_what_is_gone, NULL);
 		CHECK_EQ(many.read, 0);
 		CHECK_EQ(many.wrong, 0);
