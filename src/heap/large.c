@@ -51,6 +51,17 @@ struct run {
 	uint64_t npages;
 };
 
+/* Has none of its frames been marked as poisoned? Such a run is for the frame layer, which keeps what is bad. */
+static bool is_sound(const struct loam_heap *heap, loam_pfn first, uint64_t npages)
+{
+	if (LOAMI_LIKELY(loami_load_acquire(loam_frame_poisonings(heap->frames)) == 0))
+		return true;
+	for (uint64_t i = 0; i < npages; i++)
+		if (loam_frame_is_poisoned(heap->frames, first + i))
+			return false;
+	return true;
+}
+
 /* An idle run of exactly that length. */
 static void *idle_alloc(struct loam_heap *heap, uint64_t npages, size_t align, bool zero,
 			const struct loam_call_site *site)
@@ -67,7 +78,7 @@ static void *idle_alloc(struct loam_heap *heap, uint64_t npages, size_t align, b
 		struct loam_slot *slot;
 
 		if (first == 0 || large_of(heap, first)->npages != npages ||
-		    (uintptr_t)loami_heap_virt(heap, first) % align != 0)
+		    (uintptr_t)loami_heap_virt(heap, first) % align != 0 || !is_sound(heap, first, npages))
 			continue;
 		heap->idle[i] = 0;
 		loami_store_relaxed(&heap->idle_frames, heap->idle_frames - npages);
@@ -216,7 +227,8 @@ static struct run idle_keep_locked(struct loam_heap *heap, loam_pfn first, uint6
 	struct run out;
 	unsigned int i;
 
-	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 256) {
+	if (first == 0 || npages > IDLE_FRAMES_MAX || npages > heap->ram_frames / 256 ||
+	    !is_sound(heap, first, npages)) {
 		set_kinds(heap, first, npages, LOAMI_KIND_FOREIGN);
 		loami_heap_forget(heap);
 		return (struct run){first, npages};

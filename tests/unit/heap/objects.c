@@ -1,6 +1,8 @@
 /* tests/unit/heap/objects.c: what loam_heap_alloc() and its like promise. */
 #include "heap_rig.h"
 
+#include <heap/internal.h>
+
 TEST(H1_every_size_gets_memory_large_and_aligned_enough)
 {
 	struct heap_rig rig = heap_rig_make(2048, 1, false);
@@ -290,6 +292,35 @@ TEST(H7_freed_runs_wait_within_bounds_the_last_one_in_any_case)
 		loam_heap_free(rig.heap, runs[i]);
 	CHECK_EQ(rig.heap->idle_frames, 20 + 21 + 22);
 	heap_rig_end(&rig);
+}
+
+/* Marked by its user, or while it waits: the run goes back to the frames, which keep the bad one; nobody gets it again meanwhile. */
+TEST(F11_a_freed_run_with_a_poisoned_frame_is_not_handed_out_again)
+{
+	enum { RUN = 40 };
+
+	for (int waits = 0; waits <= 1; waits++) {
+		struct heap_rig rig = heap_rig_make(32768, 1, false);
+		char *run = loam_heap_alloc(rig.heap, RUN * LOAM_PAGE_SIZE), *others[4];
+		loam_pfn bad = loami_heap_pfn(rig.heap, run + 7 * LOAM_PAGE_SIZE);
+
+		CHECK(run != NULL);
+		if (waits == 0)
+			loam_frame_mark_poisoned(rig.rig->frames, bad);
+		loam_heap_free(rig.heap, run);
+		CHECK_EQ(rig.heap->idle_frames, waits == 0 ? 0 : RUN);
+		if (waits == 1)
+			loam_frame_mark_poisoned(rig.rig->frames, bad);
+		for (size_t i = 0; i < 4; i++) {
+			others[i] = loam_heap_alloc(rig.heap, RUN * LOAM_PAGE_SIZE);
+			CHECK(others[i] != NULL && others[i] != run);
+		}
+		for (size_t i = 0; i < 4; i++)
+			loam_heap_free(rig.heap, others[i]);
+		(void)loam_heap_trim(rig.heap);
+		CHECK_EQ(loam_frame_quarantined_racy(rig.rig->frames), 1);
+		heap_rig_end(&rig);
+	}
 }
 
 TEST(H2_cpus_come_and_go)
