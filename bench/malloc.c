@@ -1,7 +1,7 @@
 /* bench/malloc.c: libloam-malloc beside glibc, jemalloc, tcmalloc and mimalloc, each by LD_PRELOAD, on the same work in the same run.
  *
- * Every workload of malloc_work.c is run by every allocator in turn, round by round, each time in a process of its own; so are a few programs. Medians of CPU time per operation and of
- * peak resident memory are compared with the best peer on each workload, and their geometric means with the best single peer's. An allocator that is not installed has no part in it.
+ * Every workload of malloc_work.c is run by every allocator in turn, each time in a process of its own; so are a few programs; and that several times over. The least CPU time per operation (what
+ * else a machine does to a run only adds to it) and the median of peak resident memory are compared with the best peer on each workload, and their geometric means with the best single peer's. An allocator that is not installed has no part in it.
  */
 #include "bench.h"
 
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROUNDS = 3, WORKS_MAX = 40, ALLOCATORS = 6, LOAM = 0, HARDENED = 1, GLIBC = 2 };
+enum { ROUNDS = 5, WORKS_MAX = 40, ALLOCATORS = 6, LOAM = 0, HARDENED = 1, GLIBC = 2 };
 
 static struct {
 	const char *name;
@@ -45,7 +45,7 @@ static const struct {
 	{"python3 objects.py", "python3 " BENCH_PROGRAMS "/objects.py"},
 	{"perl words.pl", "perl " BENCH_PROGRAMS "/words.pl"},
 	{"sqlite3 work.sql", "sqlite3 :memory: < " BENCH_PROGRAMS "/work.sql"},
-	{"g++ templates.cpp", "g++ -std=c++17 -O0 -S -o /dev/null " BENCH_PROGRAMS "/templates.cpp"},
+	{"g++ templates.cpp", "g++ -std=c++17 -O0 -S -DWIDE=100 -o /dev/null " BENCH_PROGRAMS "/templates.cpp"},
 };
 
 /* Run it with an allocator. @said: its output's first line. False: it did not end well. */
@@ -122,18 +122,38 @@ static double median(const double *values)
 	return sorted[ROUNDS / 2];
 }
 
+static double least(const double *values)
+{
+	double found = values[0];
+
+	for (unsigned int i = 1; i < ROUNDS; i++)
+		found = values[i] < found ? values[i] : found;
+	return found;
+}
+
+/* What stands for all rounds. */
+static double time_of(const struct work *work, unsigned int allocator)
+{
+	return least(work->ns[allocator]);
+}
+
+static double memory_of(const struct work *work, unsigned int allocator)
+{
+	return median(work->kib[allocator]);
+}
+
 static bool is_peer(unsigned int allocator)
 {
 	return allocator >= GLIBC && allocators[allocator].there;
 }
 
-/* The peer with the least median on a workload. */
-static unsigned int best_peer(const double values[ALLOCATORS][ROUNDS])
+/* The peer with the least of it. */
+static unsigned int best_peer(const struct work *work, double (*value)(const struct work *work, unsigned int allocator))
 {
 	unsigned int best = GLIBC;
 
 	for (unsigned int a = GLIBC; a < ALLOCATORS; a++)
-		if (is_peer(a) && median(values[a]) < median(values[best]))
+		if (is_peer(a) && value(work, a) < value(work, best))
 			best = a;
 	return best;
 }
@@ -143,7 +163,7 @@ static double geometric_mean(unsigned int allocator, bool memory)
 	double sum = 0;
 
 	for (unsigned int w = 0; w < nworks; w++)
-		sum += log(median(memory ? works[w].kib[allocator] : works[w].ns[allocator]));
+		sum += log(memory ? memory_of(&works[w], allocator) : time_of(&works[w], allocator));
 	return exp(sum / nworks);
 }
 
@@ -209,24 +229,24 @@ static void find_works(void)
 
 static void rows_of(const struct work *work)
 {
-	unsigned int best = best_peer(work->ns);
+	unsigned int best = best_peer(work, time_of);
 	char name[128];
 
 	bench_figure(&(struct bench_figure){.name = work->name,
 					    .unit = "ns",
-					    .value = median(work->ns[LOAM]),
+					    .value = time_of(work, LOAM),
 					    .reference = allocators[best].name,
-					    .reference_value = median(work->ns[best]),
+					    .reference_value = time_of(work, best),
 					    .ratio_at_most = strcmp(work->name, "pair 64 B") == 0     ? 1.1
 							     : strstr(work->name, "freed by another") ? 1
 												      : 1.25});
-	best = best_peer(work->kib);
+	best = best_peer(work, memory_of);
 	snprintf(name, sizeof(name), "%s: peak", work->name);
 	bench_figure(&(struct bench_figure){.name = name,
 					    .unit = "KiB",
-					    .value = median(work->kib[LOAM]),
+					    .value = memory_of(work, LOAM),
 					    .reference = allocators[best].name,
-					    .reference_value = median(work->kib[best])});
+					    .reference_value = memory_of(work, best)});
 }
 
 /* What each of the others has, for who wants to see it. */
@@ -236,8 +256,8 @@ static void others(void)
 		fprintf(stderr, "%-44s", works[w].name);
 		for (unsigned int a = 0; a < ALLOCATORS; a++)
 			if (a < GLIBC || is_peer(a))
-				fprintf(stderr, " %s %.4g (%.0f)", allocators[a].name, median(works[w].ns[a]),
-					median(works[w].kib[a]));
+				fprintf(stderr, " %s %.4g (%.0f)", allocators[a].name, time_of(&works[w], a),
+					memory_of(&works[w], a));
 		fputc('\n', stderr);
 	}
 }
@@ -264,17 +284,19 @@ int main(int argc, char **argv)
 	bench_begin("malloc", argc, argv);
 	find_peers();
 	find_works();
-	for (unsigned int w = 0; w < nworks; w++) {
-		fprintf(stderr, "bench malloc: %s ...\n", works[w].name);
-		for (unsigned int round = 0; round < ROUNDS; round++)
+	/* One round of all after the other: what disturbs for a while disturbs one of them. */
+	for (unsigned int round = 0; round < ROUNDS; round++)
+		for (unsigned int w = 0; w < nworks; w++) {
+			fprintf(stderr, "bench malloc: round %u of %d, %s ...\n", round + 1, ROUNDS, works[w].name);
 			for (unsigned int a = 0; a < ALLOCATORS; a++) {
 				unsigned int turn = (a + round) % ALLOCATORS;
 
 				if (turn < GLIBC || is_peer(turn))
 					measure(&works[w], turn, round);
 			}
+		}
+	for (unsigned int w = 0; w < nworks; w++)
 		rows_of(&works[w]);
-	}
 	if (nworks > 0) {
 		summary("time, geometric mean", "ns", false, GLIBC, 1.0);
 		summary("peak memory, geometric mean", "KiB", true, GLIBC + 1, 1.05);
