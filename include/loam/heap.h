@@ -241,6 +241,9 @@ struct loami_heap_cpu *loam_heap_part(struct loam_heap *heap, unsigned int cpu);
  * the pointer. @part is that of the CPU which this runs on, to the call's end: the caller is pinned. Never wait, never take memory from the frame layer. Context: any. */
 void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes);
 LOAM_NODISCARD bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, void *object);
+/* What may be tried next, with the same promises: an exchange with what the CPU has parked beside; in a hardened heap, what it can do at once. */
+void *loam_heap_retry_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes);
+LOAM_NODISCARD bool loam_heap_retry_free(struct loam_heap *heap, struct loami_heap_cpu *part, void *object);
 
 /* Give an object back. NULL is nothing. Objects of typed caches may be given here too. */
 void loam_heap_free(struct loam_heap *heap, void *object);

@@ -55,6 +55,8 @@ __attribute__((noinline)) void *malloc_slow(const char *call, size_t nbytes, siz
 	int saved = errno;
 	void *object;
 
+	if (align == LOAM_HEAP_MIN_ALIGN && SELF->part && (object = loam_heap_retry_alloc(HEAP, SELF->part, nbytes)))
+		return zero ? memset(object, 0, nbytes) : object;
 	if (nbytes > PTRDIFF_MAX || align > PTRDIFF_MAX)
 		return no_memory();
 	remember(call, NULL);
@@ -78,7 +80,7 @@ __attribute__((noinline)) void free_slow(const char *call, void *object)
 {
 	int saved = errno;
 
-	if (!object)
+	if (!object || (SELF->part && loam_heap_retry_free(HEAP, SELF->part, object)))
 		return;
 	remember(call, object);
 	if (!memory_ready() && SELF->inside == 0)

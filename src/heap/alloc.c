@@ -44,13 +44,14 @@ static inline __attribute__((always_inline)) bool pop_from(struct loam_heap *hea
 		if (LOAMI_LIKELY(PROVES ? *top[-1].state < LOAMI_FRESH : top[-1].state != &cpu->live)) {
 			/* Opaque: an instruction less for each address GCC does not keep. */
 			*object = LOAMI_OPAQUE(top[-1].object);
+			/* In this order: a thread that a fork leaves behind in between has lost it. The other way round it would be live and in a magazine. */
+			if (how == STORED)
+				loami_store_relaxed(place, top - 1);
 			if (PROVES)
 				loami_store_relaxed(top[-1].state, (uint8_t)code);
 			code = LOAMI_OPAQUE(code);
 			if (how == ADDED)
 				loami_count(&cpu->top[code], -1);
-			else
-				loami_store_relaxed(place, top - 1);
 			code = LOAMI_OPAQUE(code);
 			loami_count(&cpu->allocs[code], 1);
 			loami_object_owned(heap, (unsigned int)code, *object);
@@ -313,17 +314,6 @@ struct loami_heap_cpu *loam_heap_part(struct loam_heap *heap, unsigned int cpu)
 	return loami_heap_cpu(heap, cpu);
 }
 
-static __attribute__((noinline)) void *try_alloc_hardened(struct loam_heap *heap, struct loami_heap_cpu *part,
-							  size_t nbytes)
-{
-	void *object;
-
-	if (!heap->harden_quick || nbytes > LOAM_HEAP_SMALL_MAX - LOAMI_CANARY_NBYTES ||
-	    !loami_harden_pop(heap, part, loami_class_code(nbytes + LOAMI_CANARY_NBYTES), &object))
-		return NULL;
-	return object;
-}
-
 void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes)
 {
 	uint64_t code;
@@ -333,10 +323,26 @@ void *loam_heap_try_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, s
 		return NULL;
 	code = loami_class_code(nbytes);
 	if (LOAMI_UNLIKELY(!pop_from(heap, part, code, &object, STORED)))
-		return try_alloc_hardened(heap, part, nbytes);
+		return NULL;
 	if (!object)
 		__builtin_unreachable();
 	return object;
+}
+
+void *loam_heap_retry_alloc(struct loam_heap *heap, struct loami_heap_cpu *part, size_t nbytes)
+{
+	size_t more = heap->harden_quick ? LOAMI_CANARY_NBYTES : 0;
+	uint64_t code;
+	void *object;
+
+	if (nbytes > LOAM_HEAP_SMALL_MAX - more)
+		return NULL;
+	code = loami_class_code(nbytes + more);
+	if (heap->harden_quick ? loami_harden_pop(heap, part, (unsigned int)code, &object)
+			       : loami_stock_refill(&heap->sizes[code - LOAMI_LIVE], part) &&
+					 pop_from(heap, part, code, &object, STORED))
+		return object;
+	return NULL;
 }
 
 /* Which top to push to is known from the frame. The state still decides: it must be that class's. */
@@ -350,9 +356,23 @@ bool loam_heap_try_free(struct loam_heap *heap, struct loami_heap_cpu *part, voi
 		return false;
 	state = state_of(heap, granule);
 	code = loami_load_relaxed(&heap->codes[(uintptr_t)object >> LOAM_PAGE_SHIFT]);
-	if (SAYS(state, code) && push_to(heap, part, object, state, code, STORED))
-		return true;
-	return heap->harden_quick && loami_harden_push(heap, part, object, state);
+	return SAYS(state, code) && push_to(heap, part, object, state, code, STORED);
+}
+
+bool loam_heap_retry_free(struct loam_heap *heap, struct loami_heap_cpu *part, void *object)
+{
+	uintptr_t granule = granule_of(heap, object);
+	uint8_t *state;
+	uint64_t code;
+
+	if (region_of(granule) >= heap->nregions)
+		return false;
+	state = state_of(heap, granule);
+	if (heap->harden_quick)
+		return loami_harden_push(heap, part, object, state);
+	code = loami_load_relaxed(state);
+	return code - LOAMI_LIVE < LOAM_HEAP_SIZE_CLASSES && loami_stock_spill(&heap->sizes[code - LOAMI_LIVE], part) &&
+	       push_to(heap, part, object, state, code, STORED);
 }
 
 void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)

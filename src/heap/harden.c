@@ -294,9 +294,10 @@ static bool pop_busy(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigne
 		loami_object_free(heap, code, *object);
 		return false;
 	}
+	/* In this order, for threads that a fork leaves behind: alloc.c. */
+	loami_store_relaxed(&cpu->top[code], top - 1);
 	write_canary(cache, *object);
 	loami_store_relaxed(top[-1].state, (uint8_t)code);
-	loami_store_relaxed(&cpu->top[code], top - 1);
 	loami_count(&cpu->allocs[code], 1);
 	return true;
 }

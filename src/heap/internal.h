@@ -406,6 +406,9 @@ bool loami_cpu_asked(struct loam_heap *heap);
 void loami_depot_age(struct loam_heap_cache *cache);
 /* An object of @cache by any way there is; NULL when there is no memory. Not pinned, nothing held. */
 void *loami_alloc_slow(struct loam_heap_cache *cache);
+/* An empty loaded magazine for a full one of the CPU's stock; a full one for an empty one. The CPU is pinned, and not busy. False: nothing has changed. */
+bool loami_stock_refill(struct loam_heap_cache *cache, struct loami_heap_cpu *cpu);
+bool loami_stock_spill(struct loam_heap_cache *cache, struct loami_heap_cpu *cpu);
 /* Give back an object whose state this CPU has just changed from live to CACHED. */
 void loami_free_slow(struct loam_heap_cache *cache, const struct loami_entry *entry);
 /* Objects of a cache that are parked on CPU @index, by a racy look. */

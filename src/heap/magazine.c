@@ -153,7 +153,7 @@ static void keep_empty(struct loami_stock *stock, struct loam_heap_cache *cache,
 		return;
 	}
 	magazine->next = stock->empty;
-	stock->empty = magazine;
+	loami_store_relaxed(&stock->empty, magazine);
 	stock->nempty++;
 }
 
@@ -163,7 +163,7 @@ static struct loami_magazine *get_empty(struct loami_stock *stock, struct loam_h
 
 	if (!magazine)
 		return magazine_new(cache);
-	stock->empty = magazine->next;
+	loami_store_relaxed(&stock->empty, magazine->next);
 	stock->nempty--;
 	return magazine;
 }
@@ -174,11 +174,34 @@ static struct loami_magazine *take_full(struct loami_stock *stock)
 
 	if (!magazine)
 		return NULL;
-	stock->full = magazine->next;
+	loami_store_relaxed(&stock->full, magazine->next);
 	loami_store_relaxed(&stock->nfull, stock->nfull - 1);
 	if (stock->nfull < stock->least)
 		stock->least = stock->nfull;
 	return magazine;
+}
+
+static void keep_full(struct loami_stock *stock, struct loami_magazine *magazine)
+{
+	magazine->next = stock->full;
+	loami_store_relaxed(&stock->full, magazine);
+	loami_store_relaxed(&stock->nfull, stock->nfull + 1);
+}
+
+/* All of it is about to be used, line by line: a sixth less for batches of 1000. */
+static struct loami_magazine *fetched(const struct loam_heap_cache *cache, struct loami_magazine *magazine)
+{
+	enum { LINE = 64 };
+
+	for (unsigned int at = 0; at < cache->magazine_nbytes; at += LINE)
+		__builtin_prefetch((char *)magazine + at, 1);
+	return magazine;
+}
+
+/* Another CPU wants what is parked here, which is answered the slow way round. */
+static bool is_asked(const struct loami_heap_cpu *cpu)
+{
+	return loami_load_relaxed(&cpu->drain) != 0 || cpu->draining != 0;
 }
 
 static bool parks(const struct loami_heap_cpu *cpu, unsigned int code)
@@ -186,6 +209,15 @@ static bool parks(const struct loami_heap_cpu *cpu, unsigned int code)
 	const struct loami_stock *stock = &cpu->stock[code];
 
 	return stock->loaded || stock->full || stock->empty || loami_load_relaxed(&stock->nheld) != 0;
+}
+
+/* How many objects the loaded magazine holds. A top that is not in it belongs to another, which whoever exchanged them did not get to load: a thread that a fork left behind. */
+static size_t loaded_holds(const struct loami_heap_cpu *cpu, const struct loam_heap_cache *cache)
+{
+	uintptr_t at = (uintptr_t)cpu->top[cache->code] - (uintptr_t)cpu->stock[cache->code].loaded->entry;
+	size_t n = at / sizeof(struct loami_entry);
+
+	return n <= cache->capacity ? n : 0;
 }
 
 /* Of one cache, one magazine that is parked on a CPU, into slabs: the full ones first, last the loaded one and what is left. *@more: there is more. */
@@ -207,15 +239,59 @@ static void *flush_step(struct loami_heap_cpu *cpu, struct loam_heap_cache *cach
 			stock->nempty--;
 			magazine_delete(cache, magazine);
 		}
+		/* So they are, but for a thread that a fork left behind between a list and its count. */
+		stock->nempty = 0;
+		loami_store_relaxed(&stock->nfull, 0);
 		magazine = stock->loaded;
 		if (!magazine)
 			return NULL;
-		n = (size_t)(cpu->top[cache->code] - magazine->entry);
+		n = loaded_holds(cpu, cache);
 		load(cpu, cache, NULL, 0);
 	}
 	bad = put_entries(cache, magazine->entry, n);
 	magazine_delete(cache, magazine);
 	return bad;
+}
+
+/* The two exchanges with the stock, each step of which leaves something that flush_step() can take back: at the worst a magazine is lost with what it holds. */
+bool loami_stock_refill(struct loam_heap_cache *cache, struct loami_heap_cpu *cpu)
+{
+	struct loami_stock *stock = &cpu->stock[cache->code];
+	bool done = false;
+
+	if (LOAMI_UNLIKELY(!loami_idle_take(&cpu->idle)))
+		return false;
+	if (stock->loaded && cpu->top[cache->code] == stock->loaded->entry && stock->full &&
+	    stock->nempty <= cache->stock_max && !is_asked(cpu)) {
+		struct loami_magazine *empty = stock->loaded;
+
+		load(cpu, cache, fetched(cache, take_full(stock)), cache->capacity);
+		loami_compiler_barrier();
+		keep_empty(stock, cache, empty);
+		done = true;
+	}
+	loami_idle_leave(&cpu->idle);
+	return done;
+}
+
+bool loami_stock_spill(struct loam_heap_cache *cache, struct loami_heap_cpu *cpu)
+{
+	struct loami_stock *stock = &cpu->stock[cache->code];
+	bool done = false;
+
+	if (LOAMI_UNLIKELY(!loami_idle_take(&cpu->idle)))
+		return false;
+	if (stock->loaded && cpu->top[cache->code] == &stock->loaded->entry[cache->capacity] && stock->empty &&
+	    stock->nfull < cache->stock_max && !is_asked(cpu)) {
+		struct loami_magazine *full = stock->loaded;
+
+		load(cpu, cache, fetched(cache, get_empty(stock, cache)), 0);
+		loami_compiler_barrier();
+		keep_full(stock, full);
+		done = true;
+	}
+	loami_idle_leave(&cpu->idle);
+	return done;
 }
 
 /* Everything of one cache that is parked on a CPU. */
@@ -441,9 +517,7 @@ static void *park(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, con
 		if (!empty)
 			return put_entries(cache, entry, 1);
 		if (loaded && stock->nfull < cache->stock_max) {
-			loaded->next = stock->full;
-			stock->full = loaded;
-			loami_store_relaxed(&stock->nfull, stock->nfull + 1);
+			keep_full(stock, loaded);
 		} else if (loaded && !depot_push(cache, loaded)) {
 			bad = put_entries(cache, loaded->entry, cache->capacity);
 			keep_empty(stock, cache, loaded);

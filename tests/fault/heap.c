@@ -4,9 +4,10 @@
 #include <base/fail.h>
 #include <host.h>
 
+#include <setjmp.h>
 #include <string.h>
 
-enum { HELD = 200 };
+enum { HELD = 200, MANY = 600 };
 
 struct scene {
 	struct heap_rig rig;
@@ -209,12 +210,15 @@ static void *quick_alloc(struct loam_heap *heap)
 {
 	void *object = loam_heap_try_alloc(heap, loam_heap_part(heap, 0), 64);
 
+	if (!object)
+		object = loam_heap_retry_alloc(heap, loam_heap_part(heap, 0), 64);
 	return object ? object : loam_heap_alloc(heap, 64);
 }
 
 static void quick_free(struct loam_heap *heap, void *object)
 {
-	if (!loam_heap_try_free(heap, loam_heap_part(heap, 0), object))
+	if (!loam_heap_try_free(heap, loam_heap_part(heap, 0), object) &&
+	    !loam_heap_retry_free(heap, loam_heap_part(heap, 0), object))
 		loam_heap_free(heap, object);
 }
 
@@ -246,6 +250,43 @@ static void quick_handler(void *context)
 	quick_free(scene->rig.heap, b);
 }
 
+/* The loaded magazine is empty, and the stock has another: allocating exchanges them. Then the same the other way round. */
+static bool quick_exchange(void *context)
+{
+	struct scene *scene = context;
+	struct loam_heap *heap = scene->rig.heap;
+	struct loami_heap_cpu *part = loam_heap_part(heap, 0);
+	void *objects[HELD];
+	unsigned int n = 0;
+	bool exchanged = false, spilled = false;
+
+	while (n < HELD && !exchanged) {
+		objects[n] = loam_heap_try_alloc(heap, part, 64);
+		exchanged = !objects[n];
+		if (!objects[n] && !(objects[n] = quick_alloc(heap)))
+			return false;
+		n++;
+	}
+	while (n > 0) {
+		n--;
+		if (loam_heap_try_free(heap, part, objects[n]))
+			continue;
+		spilled = true;
+		quick_free(heap, objects[n]);
+	}
+	return exchanged && spilled && at_rest(scene);
+}
+
+static void fill_stock(struct loam_heap *heap)
+{
+	static void *objects[MANY];
+
+	for (unsigned int i = 0; i < MANY; i++)
+		CHECK((objects[i] = loam_heap_alloc(heap, 50)) != NULL);
+	for (unsigned int i = 0; i < MANY; i++)
+		loam_heap_free(heap, objects[i]);
+}
+
 TEST(H2_interrupts_inside_what_is_done_at_once_nested_twice)
 {
 	struct scene scene;
@@ -253,6 +294,123 @@ TEST(H2_interrupts_inside_what_is_done_at_once_nested_twice)
 	scene_make(&scene, PLAIN);
 	CHECK(host_each_point(quick, quick_handler, &scene, true) > 300);
 	scene_end(&scene);
+}
+
+TEST(H2_interrupts_inside_an_exchange_with_the_stock)
+{
+	struct scene scene;
+
+	scene_make(&scene, PLAIN);
+	fill_stock(scene.rig.heap);
+	CHECK(host_each_point(quick_exchange, quick_handler, &scene, false) > 100);
+	scene_end(&scene);
+}
+
+/* ---- threads that a fork leaves behind ------------------------------------------------------------------------------------------- */
+
+static struct {
+	uint64_t point, at;
+	jmp_buf out;
+} behind;
+
+static void leave_behind(const volatile void *where)
+{
+	(void)where;
+	if (++behind.point == behind.at)
+		longjmp(behind.out, 1);
+}
+
+enum { TAKES = 1, GIVES = 2, EXCHANGES = 4, HARDENS = 8 };
+
+static void *take(struct loam_heap *heap, unsigned int what)
+{
+	struct loami_heap_cpu *part = loam_heap_part(heap, 0);
+
+	return (what & (EXCHANGES | HARDENS)) == 0 ? loam_heap_try_alloc(heap, part, 50)
+						   : loam_heap_retry_alloc(heap, part, 50);
+}
+
+static bool give(struct loam_heap *heap, unsigned int what, void *object)
+{
+	struct loami_heap_cpu *part = loam_heap_part(heap, 0);
+
+	return (what & (EXCHANGES | HARDENS)) == 0 ? loam_heap_try_free(heap, part, object)
+						   : loam_heap_retry_free(heap, part, object);
+}
+
+/* What may be done at once ends at its @at-th point; @held objects are live beside the one it is about. False: it has fewer points, and has come to its end. */
+static bool left_behind(struct loam_heap *heap, unsigned int what, uint64_t at, uint64_t *held)
+{
+	static void *objects[MANY];
+	volatile unsigned int n = 0;
+	volatile bool left = true;
+
+	/* For an exchange, the loaded magazine is empty, or has been filled again. */
+	while (n < ((what & EXCHANGES) != 0 ? MANY - 1 : 3) && (objects[n] = take(heap, what & HARDENS)) != NULL)
+		n++;
+	CHECK(n > 0 && n < MANY - 1);
+	if (what == (GIVES | EXCHANGES)) {
+		CHECK((objects[n] = take(heap, what)) != NULL);
+		while (give(heap, 0, objects[n]))
+			CHECK(n-- > 0);
+	} else if ((what & GIVES) != 0) {
+		n--;
+	}
+	behind.point = 0;
+	behind.at = at;
+	if (setjmp(behind.out) == 0) {
+		host_hooks.on_point = leave_behind;
+		left = (what & GIVES) != 0 ? !give(heap, what, objects[n]) : take(heap, what) == NULL;
+	}
+	host_hooks.on_point = NULL;
+	*held = n;
+	return left;
+}
+
+/* In the child of a fork: its CPU is taken offline, as it was found. What it was just handling may be lost, up to @most objects, and nothing else; all that is left can be used. */
+static void leave_behind_everywhere(unsigned int what, uint64_t most)
+{
+	uint64_t points = 0, lost = 0;
+	bool left = true;
+
+	while (left && points < 100) {
+		struct heap_rig rig = heap_rig_make_with(
+			1024, &(struct loam_heap_config){.ncpus = 1, .cpus_later = true, .hardened = what >= HARDENS});
+		struct loam_heap_class_stats stats;
+		uint64_t held;
+
+		CHECK_OK(loam_heap_cpu_online(rig.heap, 0));
+		fill_stock(rig.heap);
+		left = left_behind(rig.heap, what, ++points, &held);
+		CHECK_OK(loam_heap_cpu_offline(rig.heap, 0));
+		CHECK_OK(loam_heap_read_class_stats(rig.heap, 3, &stats));
+		CHECK_EQ(stats.nbytes, what >= HARDENS ? 56 : 64);
+		CHECK(stats.live >= held && stats.live <= held + most);
+		lost += stats.live > held;
+		CHECK_OK(loam_heap_cpu_online(rig.heap, 0));
+		fill_stock(rig.heap);
+		rig_destroy(rig.rig);
+	}
+	CHECK(!left);
+	CHECK(points > 3 && lost > 0);
+}
+
+TEST(H2_a_thread_left_behind_by_a_fork_loses_an_object_at_most)
+{
+	leave_behind_everywhere(TAKES, 1);
+	leave_behind_everywhere(GIVES, 1);
+}
+
+TEST(H2_a_thread_left_behind_by_a_fork_in_an_exchange_loses_a_magazine_at_most)
+{
+	leave_behind_everywhere(TAKES | EXCHANGES, 126);
+	leave_behind_everywhere(GIVES | EXCHANGES, 127);
+}
+
+TEST(H2_a_thread_of_a_hardened_heap_left_behind_by_a_fork_loses_two_objects_at_most)
+{
+	leave_behind_everywhere(TAKES | HARDENS, 2);
+	leave_behind_everywhere(GIVES | HARDENS, 2);
 }
 
 TEST(H2_interrupts_inside_a_tracking_heap_nested_twice)

@@ -351,6 +351,12 @@ TEST(H2_cpus_come_and_go)
 	one = loam_heap_try_alloc(rig.heap, part, 64);
 	CHECK(one == objects[197]);
 	CHECK(loam_heap_try_alloc(rig.heap, part, LOAM_HEAP_SMALL_MAX + 1) == NULL);
+	/* The next try takes no pointer either that is not good, and nothing that is too large. */
+	CHECK(!loam_heap_retry_free(rig.heap, part, objects[198]));
+	CHECK(!loam_heap_retry_free(rig.heap, part, NULL));
+	CHECK(!loam_heap_retry_free(rig.heap, part, (char *)objects[0] + 1));
+	CHECK(loam_heap_retry_alloc(rig.heap, part, LOAM_HEAP_SMALL_MAX + 1) == NULL);
+	CHECK(loam_heap_retry_alloc(rig.heap, part, SIZE_MAX) == NULL);
 	CHECK_OK(loam_heap_check(rig.heap));
 	/* Offline again: it has nothing, and comes back. */
 	CHECK_OK(loam_heap_cpu_offline(rig.heap, 0));
