@@ -121,7 +121,7 @@ LOAM_NODISCARD bool loam_vfree_now(struct loam_vm *vm, void *address);
 /**
  * loam_vrealloc() - another size.
  * Shrinks in place, grows in place where the range has room, and else moves: the frames stay the same ones and are mapped elsewhere, nothing is copied.
- * Pages that come in are zeroed unless @opts says otherwise. The old address is dead when a new one is returned.
+ * Pages that come in are zeroed unless @opts says otherwise, and have the area's permissions. The old address is dead when a new one is returned.
  * @address: NULL: loam_vmalloc_status().
  *
  * Return:  LOAM_OK and *@out; the errors of loam_vmalloc_status(), and LOAM_ERR_NOT_FOUND or LOAM_ERR_OUT_OF_RANGE: not a live allocation. On failure

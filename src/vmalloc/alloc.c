@@ -6,10 +6,10 @@ static enum loam_status map_or_undo(struct loam_vm *vm, const struct loam_area *
 				    struct loam_vmalloc_chain *chain)
 {
 	size_t mapped, more = 0;
-	enum loam_status status = loami_vm_map_chain(vm, va, chain, &mapped);
+	enum loam_status status = loami_vm_map_chain(vm, va, chain, loami_vm_mapping.prot, &mapped);
 
 	if (status != LOAM_OK && loami_vm_purge_for_memory(vm)) {
-		status = loami_vm_map_chain(vm, va + (mapped << LOAM_PAGE_SHIFT), chain, &more);
+		status = loami_vm_map_chain(vm, va + (mapped << LOAM_PAGE_SHIFT), chain, loami_vm_mapping.prot, &more);
 		mapped += more;
 	}
 	if (status != LOAM_OK)

@@ -10,11 +10,14 @@ const struct loam_mapping loami_vm_mapping = {
 	.largest_leaf = 12,
 };
 
-enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain, size_t *mapped)
+enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain,
+				    unsigned int prot, size_t *mapped)
 {
 	struct loam_frames *frames = vm->config.frames;
-	struct loam_mapping block_mapping = loami_vm_mapping;
+	struct loam_mapping mapping = loami_vm_mapping, block_mapping;
 
+	mapping.prot = prot | LOAM_PROT_GLOBAL;
+	block_mapping = mapping;
 	block_mapping.largest_leaf = 21;
 	*mapped = 0;
 	while (chain->first != LOAM_PFN_NONE) {
@@ -32,7 +35,7 @@ enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loa
 			/* Blocks come first, so only single frames follow. */
 			for (n = 1; n < LOAMI_VM_RUN && chain->first != LOAM_PFN_NONE; n++)
 				run[n] = loami_chain_pop(frames, chain, &order);
-			status = loam_paging_map_frames(vm->config.tree, va, run, n, &loami_vm_mapping);
+			status = loam_paging_map_frames(vm->config.tree, va, run, n, &mapping);
 		}
 		if (status != LOAM_OK) {
 			*chain = before; /* popping left the links as they were */

@@ -5,6 +5,7 @@
  * 2 Grow in place, where the range has room behind the area and has not been longer before: then nobody can hold old translations of the addresses it grows into.
  * 3 Move: the same frames are mapped at a new range too, new ones behind them; then the old entries are cleared and the old range is published without
  *   frames. A stale translation of the old address leads to a frame that still has the same owner.
+ * 4 What comes in has the permissions of what is there (loam_vmalloc_protect()): an area has one set of them.
  * All of it under a claim, so nobody can free the area meanwhile. Failure undoes the step and leaves the area as it was.
  */
 #include "vmalloc.h"
@@ -57,6 +58,16 @@ static enum loam_status shrink(struct loam_vm *vm, struct loam_area *area, const
 	return LOAM_OK;
 }
 
+/* One for all of an area: what loam_vmalloc_protect() was told last. */
+static unsigned int prot_of(struct loam_vm *vm, const struct loam_area *area)
+{
+	struct loam_paging_entry entry;
+
+	if (loam_paging_query(vm->config.tree, area->start, &entry) != LOAM_OK)
+		loami_corrupt("loam: vmalloc: the area at 0x%lx is not mapped", (unsigned long)area->start);
+	return entry.prot;
+}
+
 static enum loam_status grow(struct loam_vm *vm, struct loam_area *area, const struct loam_area_record *record,
 			     size_t nbytes, size_t npages, bool uninitialized)
 {
@@ -67,7 +78,7 @@ static enum loam_status grow(struct loam_vm *vm, struct loam_area *area, const s
 
 	if (status != LOAM_OK)
 		return status;
-	status = loami_vm_map_chain(vm, va, &chain, &mapped);
+	status = loami_vm_map_chain(vm, va, &chain, prot_of(vm, area), &mapped);
 	if (status != LOAM_OK) {
 		struct loami_vm_frames unmapped;
 
@@ -149,7 +160,8 @@ static enum loam_status move(struct loam_vm *vm, struct loam_area *area, const s
 	}
 	status = map_again(vm, area->start, fresh->start, area->npages, &mapped);
 	if (status == LOAM_OK)
-		status = loami_vm_map_chain(vm, fresh->start + (mapped << LOAM_PAGE_SHIFT), &chain, &more);
+		status = loami_vm_map_chain(vm, fresh->start + (mapped << LOAM_PAGE_SHIFT), &chain, prot_of(vm, area),
+					    &more);
 	if (status != LOAM_OK) {
 		struct loami_vm_frames unmapped;
 

@@ -136,7 +136,7 @@ void loami_run_to_chain(struct loam_frames *frames, struct loami_vm_frames *of);
 extern const struct loam_mapping loami_vm_mapping; /* of memory */
 /* Map a chain's frames at @va. Failure: nothing is mapped that was not, unless *@mapped > 0: so many pages from @va on are; the chain holds the rest. */
 LOAM_NODISCARD enum loam_status loami_vm_map_chain(struct loam_vm *vm, uintptr_t va, struct loam_vmalloc_chain *chain,
-						   size_t *mapped);
+						   unsigned int prot, size_t *mapped);
 /* Clear the entries of @npages at @va; *@frames is what was there (NULL: it belongs to somebody else). A hole is corruption; nothing is changed then. */
 void loami_vm_unmap(struct loam_vm *vm, const struct loam_area *area, uintptr_t va, size_t npages, uint32_t flags,
 		    struct loami_vm_frames *frames);

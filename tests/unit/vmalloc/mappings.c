@@ -236,6 +236,29 @@ TEST(vmap_phys_keeps_every_cache_type_and_protect_does_not_change_it)
 	vm_end();
 }
 
+/* In place, where the range has room for one page more; then elsewhere, where old and new pages are mapped in runs. */
+TEST(pages_that_a_resize_brings_have_the_areas_permissions)
+{
+	static const unsigned int prots[] = {LOAM_PROT_READ, LOAM_PROT_READ | LOAM_PROT_EXEC, RW};
+	static const size_t lengths[] = {19, 90, 150};
+	void *address, *before;
+
+	vm_begin(4096, (size_t)64 << 30); /* granules of more than a page: ranges have room */
+	for (size_t i = 0; i < 3; i++) {
+		address = vm_alloc(18 * PAGE);
+		before = address;
+		CHECK_OK(loam_vmalloc_protect(&fix.vm, address, prots[i]));
+		for (size_t k = 0; k < 3; k++) {
+			CHECK_OK(loam_vrealloc(&fix.vm, address, lengths[k] * PAGE, NULL, &address));
+			CHECK((address == before) == (k == 0));
+			for (size_t page = 0; page < lengths[k]; page++)
+				CHECK_EQ(vm_prot_at((char *)address + page * PAGE), prots[i]);
+		}
+		CHECK(loam_vfree(&fix.vm, address));
+	}
+	vm_end();
+}
+
 TEST(protect_changes_a_whole_area_and_flushes)
 {
 	struct loam_tlb_stats before, after;
