@@ -172,6 +172,7 @@ struct loam_frames {
 	uint64_t shrinks;                      /* (a) who holds it: a task or a CPU; 0 nobody */
 	uint32_t passes;                       /* (a) of shrinkers, that are over */
 	uint32_t poisonings;                   /* (a) how often a frame was marked as poisoned */
+	uint32_t changes;                      /* (a) who waits to change the list of shrinkers: no pass begins */
 	uint64_t shrunk;                       /* (a) frames that they freed */
 	struct loam_shrinker *shrinkers;
 	uint64_t shrunk_in_vain; /* (a) 1 + moves when shrinkers last found nothing */
@@ -481,7 +482,7 @@ struct loam_shrinker {
  * loam_frame_add_shrinker(), loam_frame_remove_shrinker() - when remove returns, it is not called any more.
  *
  * Return:  LOAM_OK; LOAM_ERR_ALREADY, LOAM_ERR_INVALID; LOAM_ERR_NOT_FOUND; LOAM_ERR_BUSY inside of a shrinker; LOAM_ERR_NOT_READY.
- * Context: task; waits for a pass that is under way.  Locks: none.  Cost: O(shrinkers).
+ * Context: task; waits for a pass that is under way, and none begins meanwhile.  Locks: none.  Cost: O(shrinkers).
  */
 LOAM_NODISCARD enum loam_status loam_frame_add_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);
 LOAM_NODISCARD enum loam_status loam_frame_remove_shrinker(struct loam_frames *frames, struct loam_shrinker *shrinker);

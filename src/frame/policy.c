@@ -6,11 +6,11 @@
  *   reserve  frames of the zone on top of min that allocations which may also use a higher zone leave to those that cannot.
  *   Frames parked on CPUs are free in all three. They are also handed out without a look at the watermarks: a magazine's worth per CPU is the slack.
  * 4 Locks: shrinking, an exchanged flag: one pass at a time, and none while the list changes. Who adds or removes a shrinker waits for it; so does, WAIT_ROUNDS
- *   at most, an allocation that would otherwise fail: what it needs is being freed. Whoever holds the flag is told by task, or by CPU where the kernel names no
+ *   at most, an allocation that would otherwise fail: what it needs is being freed. changes counts who wants to change the list: no pass begins meanwhile. Whoever holds the flag is told by task, or by CPU where the kernel names no
  *   tasks, so that a shrinker's own allocation is refused at once.
  * 5 Bounds: an allocation waits for the end of a pass, not for the flag to be free: where many CPUs want memory the next pass begins at once, and who looks now and then never meets
  *   a free one. PASSES that freed nothing are enough: the first may have begun before the allocation did, the second did not. One that freed something may have had enough for whoever ran it,
- *   and have more to give.
+ *   and have more to give. Who changes the list waits for the pass that runs, one more of each CPU that had looked at changes before, and the changes of others.
  */
 #include "internal.h"
 
@@ -84,12 +84,17 @@ static uint64_t who_runs(void)
 	return task.task != 0 ? task.task : UINT64_MAX - loam_port_cpu();
 }
 
-static bool begin_shrinking(struct loam_frames *frames)
+static bool take_flag(struct loam_frames *frames)
 {
 	if (loami_exchange(&frames->shrinking, 1) != 0)
 		return false;
 	loami_store_relaxed(&frames->shrinks, who_runs());
 	return true;
+}
+/* A pass. Who wants to change the list comes first: where many CPUs want memory the flag is hardly ever free. */
+static bool begin_shrinking(struct loam_frames *frames)
+{
+	return loami_load_acquire(&frames->changes) == 0 && take_flag(frames);
 }
 static void end_shrinking(struct loam_frames *frames)
 {
@@ -103,11 +108,12 @@ static bool shrinks_here(const struct loam_frames *frames)
 /* To change the list. False inside of a shrinker. */
 static bool wait_shrinking(struct loam_frames *frames)
 {
-	for (unsigned int round = 0; !begin_shrinking(frames); round++) {
-		if (shrinks_here(frames))
-			return false;
+	if (shrinks_here(frames))
+		return false;
+	(void)loami_fetch_add(&frames->changes, 1);
+	for (unsigned int round = 0; !take_flag(frames); round++)
 		loam_port_relax(round);
-	}
+	(void)loami_fetch_sub(&frames->changes, 1);
 	return true;
 }
 
@@ -149,8 +155,9 @@ bool loami_frame_shrink(struct loam_frames *frames, uint64_t npages, const struc
 			patience->passes = loami_load_relaxed(&frames->shrunk) == shrunk ? patience->passes + 1 : 0;
 			return true;
 		}
-		/* Or something came back. */
-		if (loami_load_relaxed(&frames->moves) != moves || loami_load_acquire(&frames->shrinking) == 0)
+		/* Or something came back, or we may run one. */
+		if (loami_load_relaxed(&frames->moves) != moves ||
+		    (loami_load_acquire(&frames->shrinking) == 0 && loami_load_acquire(&frames->changes) == 0))
 			return true;
 	}
 	return false;

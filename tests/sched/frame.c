@@ -8,6 +8,7 @@
 #include "tap.h"
 
 #include <base/atomic.h>
+#include <frame/internal.h>
 #include <host.h>
 
 enum { CPUS = 3, HELD_MAX = 640, LARGE_MAX = 128, FULL = 6 };
@@ -31,6 +32,7 @@ static struct {
 	loam_pfn pairs[2][2];
 	size_t npairs[2];
 	uint32_t last_puts;
+	uint32_t passes; /* of shrinkers, begun while the list was to change */
 } s;
 
 static uint64_t free_frames(void)
@@ -452,8 +454,6 @@ TEST(F15_a_block_is_claimed_beside_a_drain)
 /* CPU 1 has claimed a block: its magazine is empty, and two frames are left in the row. */
 static void large_and_claimed(void *context)
 {
-	enum { REFILL = 64 };
-
 	(void)context;
 	large_with(REFILL + 2);
 	host_enter(s.rig->machine, 1);
@@ -687,6 +687,56 @@ static void all_in_a_hoard_and_not_low(void *context)
 TEST(F15_none_is_refused_while_another_cpu_shrinks_late)
 {
 	SCENARIO(2, all_in_a_hoard_and_not_low, each_takes, check_all_back, 2);
+}
+
+/* CPU 0 adds a shrinker, while CPU 1 runs one pass after the other. */
+static size_t count_while_changing(struct loam_shrinker *self, size_t npages)
+{
+	(void)self;
+	(void)npages;
+	s.passes += __atomic_load_n(&s.frames->changes, __ATOMIC_ACQUIRE) != 0;
+	return 0;
+}
+
+static struct loam_shrinker counting = {.shrink = count_while_changing, .name = "counting"};
+static struct loam_shrinker other = {.shrink = count_while_changing, .name = "other"};
+
+static void a_shrinker_that_counts(void *context)
+{
+	(void)context;
+	begin(2);
+	s.passes = 0;
+	CHECK_OK(loam_frame_add_shrinker(s.frames, &counting));
+}
+
+enum { PASSES_RUN = 6 };
+
+static void change_or_shrink(void *context, unsigned int i)
+{
+	struct loami_frame_want want = {.reclaim = true};
+
+	(void)context;
+	if (i == 0) {
+		SCHED_CHECK(loam_frame_add_shrinker(s.frames, &other) == LOAM_OK);
+		return;
+	}
+	for (unsigned int pass = 0; pass < PASSES_RUN; pass++) {
+		struct loami_frame_patience patience = {0};
+
+		(void)loami_frame_shrink(s.frames, 1, &want, &patience);
+	}
+}
+
+/* The one that ran. */
+static bool at_most_one_pass_went_before(void *context)
+{
+	(void)context;
+	return s.passes <= 1 && s.frames->changes == 0 && all_back();
+}
+
+TEST(F15_who_changes_the_list_of_shrinkers_waits_for_no_later_pass)
+{
+	SCENARIO(2, a_shrinker_that_counts, change_or_shrink, at_most_one_pass_went_before, 3);
 }
 
 /* ---- references ---------------------------------------------------------------------------------------------------------------------- */
