@@ -34,8 +34,8 @@ static unsigned int decimal(const char *line, const char *name, unsigned int oth
 
 static unsigned int torture(const char *line)
 {
-	static const char *const faults[] = {"",           "fault=leak", "fault=scribble", "fault=silent",
-					     "fault=deaf", "fault=small"};
+	static const char *const faults[] = {"",           "fault=leak",    "fault=scribble", "fault=silent",
+					     "fault=deaf", "fault=endless", "fault=small"};
 	struct torture_options options = {
 		.seconds = decimal(line, "seconds=", 60),
 		.leaves = decimal(line, "leaves=", 0),

@@ -234,6 +234,8 @@ static void do_wrong(struct torture_worker *w)
 	if (options->fault == TORTURE_FAULT_SILENT || options->fault == TORTURE_FAULT_DEAF)
 		for (unsigned int round = 0;; round++)
 			loam_port_relax(round);
+	while (options->fault == TORTURE_FAULT_ENDLESS)
+		torture_got_on(w);
 	while (t->kind != TORTURE_FRAMES) {
 		torture_drop(w, t, false);
 		torture_take(w, t, false);
@@ -259,6 +261,7 @@ static bool is_over(uint64_t now)
 		return __atomic_load_n(&gone_wrong, __ATOMIC_ACQUIRE);
 	case TORTURE_FAULT_SILENT:
 	case TORTURE_FAULT_DEAF:
+	case TORTURE_FAULT_ENDLESS:
 		return false;
 	case TORTURE_FAULT_SMALL:
 		return total(TORTURE_LARGES) >= LARGES_ENOUGH;
@@ -315,6 +318,19 @@ static void say(uint64_t now)
 		(unsigned long)total(TORTURE_LEAVES), (unsigned long)offline_cycles,
 		(unsigned long)total(TORTURE_SQUEEZES), (unsigned long)total(TORTURE_SHRUNK), (unsigned long)audits,
 		(unsigned long)total(TORTURE_WRONG));
+}
+
+/* What was closest to being taken for silent. */
+static void say_longest(void)
+{
+	const struct torture_worker *w = &torture_workers[0];
+
+	for (unsigned int i = 1; i < machine_cpus_all(); i++)
+		if (torture_workers[i].longest > w->longest)
+			w = &torture_workers[i];
+	kprintf("     longest without a sign of a task: %lu ms, doing %s\n",
+		(unsigned long)(w->longest / (TORTURE_SECOND / 1000)),
+		w->longest_doing != NULL ? w->longest_doing : "nothing yet");
 }
 
 /* How often the timer has met each CPU so far: asked once, while all are there and there is memory. */
@@ -526,6 +542,7 @@ static bool torture(uintptr_t start, size_t nbytes)
 		set_watermarks(false);
 		torture_reserve_end();
 		say(loam_port_time());
+		say_longest();
 		check_leaves();
 		problems += total(TORTURE_WRONG) != 0;
 		problems += !torture_audit(true);

@@ -79,10 +79,13 @@ struct torture_worker {
 	const char *doing;    /* atomic */
 	uint64_t ticked_at;   /* atomic: when its timer came last */
 	uint64_t beats;       /* atomic: + 1 whenever the task gets on */
+	unsigned int left;    /* beats that the step may still give */
 	/* What this CPU's ticks know of the CPU they watch. */
 	unsigned int watched;
 	uint64_t watched_beats, watched_ticks, watched_at;
 	uint64_t silence, no_ticks; /* nanoseconds */
+	uint64_t longest;           /* silence, of anybody watched from here */
+	const char *longest_doing;
 };
 
 extern struct torture_worker *torture_workers;
@@ -140,6 +143,10 @@ LOAM_NODISCARD enum loam_status torture_reserve_begin(void);
 void torture_reserve_end(void);
 void torture_reserve_fill(struct torture_worker *w);
 
+/** torture_doing() - what the task is at, for whoever watches it. */
+void torture_doing(struct torture_worker *w, const char *what);
+/** torture_got_on() - a bounded piece of a long step is done. Of one step so many count as the longest has pieces: one that goes on for ever falls silent. In an interrupt: nothing. */
+void torture_got_on(struct torture_worker *w);
 /** torture_watch() - from each tick: does the next CPU get on? Ends the machine when it has not for @limit nanoseconds. */
 void torture_watch(struct torture_worker *w, uint64_t limit);
 

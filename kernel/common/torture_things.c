@@ -9,6 +9,8 @@
 #define MAGIC UINT64_C(0x746f727475726521)
 #define BLOCK_SHIFT (LOAM_PAGE_SHIFT + LOAM_BLOCK_ORDER)
 #define BLOCK_NBYTES ((size_t)1 << BLOCK_SHIFT)
+#define FAR 4104 /* from one place that is looked at to the next, in what is large */
+#define PIECE 64
 #define TYPED_HEAD 16 /* the constructor's, which no user changes */
 
 static const size_t typed_nbytes[TORTURE_CACHES] = {112, 728};
@@ -68,21 +70,31 @@ static void store(const struct torture_thing *t, size_t offset, uint64_t value)
 /* From one place that is looked at to the next; the last word is always one. */
 static size_t next_place(const struct torture_thing *t, size_t offset)
 {
-	size_t step = t->nbytes <= 512 ? 8 : t->nbytes <= 65536 ? 520 : 4104;
+	size_t step = t->nbytes <= 512 ? 8 : t->nbytes <= 65536 ? 520 : FAR;
 	size_t last = t->nbytes - 8;
 
 	return offset == last ? t->nbytes : offset + step < last ? offset + step : last;
 }
 
-static void fill(const struct torture_thing *t)
+/* In things of hundreds of pages, a few dozen pages are a piece of work. */
+static void place_done(struct torture_worker *w, size_t offset)
 {
-	for (size_t o = 0; o < t->nbytes; o = next_place(t, o))
+	if (offset / FAR % PIECE == PIECE - 1)
+		torture_got_on(w);
+}
+
+static void fill(struct torture_worker *w, const struct torture_thing *t)
+{
+	for (size_t o = 0; o < t->nbytes; o = next_place(t, o)) {
 		store(t, o, mix(t->seed + o));
+		place_done(w, o);
+	}
 }
 
 static void check_zero(struct torture_worker *w, const struct torture_thing *t)
 {
 	for (size_t o = 0; o < t->nbytes; o = next_place(t, o)) {
+		place_done(w, o);
 		if (load(t, o) == 0)
 			continue;
 		torture_wrong(w, "memory that should be zero is not", t->address + o);
@@ -112,6 +124,7 @@ static void check(struct torture_worker *w, const struct torture_thing *t)
 
 		if (t->kind == TORTURE_MAPPING || t->kind == TORTURE_LARGE)
 			good &= load_behind(t, o) == mix(t->seed + o);
+		place_done(w, o);
 		if (good)
 			continue;
 		torture_wrong(w, "somebody else wrote into a thing of ours", t->address + o);
@@ -130,7 +143,7 @@ void torture_touch(struct torture_worker *w, struct torture_thing *t)
 	if (t->kind == TORTURE_SHARED)
 		return;
 	t->seed = torture_random(&w->random);
-	fill(t);
+	fill(w, t);
 }
 
 /* ---- frames ------------------------------------------------------------------------------------------------------------------- */
@@ -422,7 +435,7 @@ void torture_resize(struct torture_worker *w, struct torture_thing *t)
 	t->nbytes = nbytes;
 	if (load(t, 0) != mix(t->seed))
 		torture_wrong(w, "a thing was lost when its size changed", t->address);
-	fill(t);
+	fill(w, t);
 }
 
 void torture_protect(struct torture_worker *w, struct torture_thing *t)
@@ -441,10 +454,21 @@ void torture_protect(struct torture_worker *w, struct torture_thing *t)
 			torture_wrong(w, "an area's permissions cannot be given back", t->address);
 			return;
 		}
-	fill(t);
+	fill(w, t);
 }
 
 /* ---- any of them -------------------------------------------------------------------------------------------------------------- */
+
+static const char *what_to_take(unsigned int what)
+{
+	return what < 22   ? "allocate frames"
+	       : what < 42 ? "allocate an object"
+	       : what < 50 ? "allocate a typed object"
+	       : what < 52 ? "allocate a run"
+	       : what < 58 ? "allocate an area"
+	       : what < 62 ? "map frames"
+			   : "allocate a stack";
+}
 
 void torture_take(struct torture_worker *w, struct torture_thing *t, bool irq)
 {
@@ -452,6 +476,8 @@ void torture_take(struct torture_worker *w, struct torture_thing *t, bool irq)
 	unsigned int what = (unsigned int)(random >> 58);
 
 	*t = (struct torture_thing){.seed = random};
+	if (!irq)
+		torture_doing(w, what_to_take(what));
 	if (what < 22)
 		take_frames(w, t, random, irq);
 	else if (what < 42)
@@ -471,7 +497,7 @@ void torture_take(struct torture_worker *w, struct torture_thing *t, bool irq)
 	if (t->kind == TORTURE_NOTHING)
 		torture_count(w, TORTURE_REFUSED);
 	else
-		fill(t);
+		fill(w, t);
 	count_leaves(w, t);
 }
 
@@ -570,7 +596,7 @@ void torture_own_cache(struct torture_worker *w)
 	for (size_t i = 0; i < 24; i++) {
 		objects[i] = loam_heap_cache_alloc(cache);
 		/* Where memory is short each may wait for shrinkers on other CPUs. */
-		__atomic_add_fetch(&w->beats, 1, __ATOMIC_RELEASE);
+		torture_got_on(w);
 	}
 	for (size_t i = 0; i < 24; i++)
 		if (objects[i] != NULL)

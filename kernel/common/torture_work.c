@@ -125,17 +125,27 @@ void torture_reserve_fill(struct torture_worker *w)
 
 /* ---- the task ----------------------------------------------------------------------------------------------------------------- */
 
-static void doing(struct torture_worker *w, const char *what)
+void torture_doing(struct torture_worker *w, const char *what)
 {
 	__atomic_store_n(&w->doing, what, __ATOMIC_RELAXED);
 }
 
 static void replace(struct torture_worker *w, struct torture_thing *t)
 {
-	doing(w, "free");
+	torture_doing(w, "free");
 	torture_drop(w, t, false);
-	doing(w, "allocate");
 	torture_take(w, t, false);
+}
+
+/* The longest step takes three blocks frame by frame, with a question to torture_fails() for each, and looks at them; twice that is more than any needs. */
+#define PIECES_MAX (6 * LOAM_BLOCK_FRAMES)
+
+void torture_got_on(struct torture_worker *w)
+{
+	if (w->left == 0 || loam_port_context() != LOAM_CONTEXT_TASK)
+		return;
+	w->left--;
+	__atomic_add_fetch(&w->beats, 1, __ATOMIC_RELEASE);
 }
 
 void torture_step(struct torture_worker *w)
@@ -143,37 +153,38 @@ void torture_step(struct torture_worker *w)
 	uint64_t random = torture_random(&w->random);
 	struct torture_thing *t = &w->held[(random >> 32) % TORTURE_HELD];
 
+	w->left = PIECES_MAX;
 	switch (random % 32) {
 	case 0:
-		doing(w, "batch of frames");
+		torture_doing(w, "batch of frames");
 		torture_batch(w);
 		break;
 	case 1:
-		doing(w, "objects in bulk");
+		torture_doing(w, "objects in bulk");
 		torture_bulk(w);
 		break;
 	case 2:
 	case 3:
-		doing(w, "resize");
+		torture_doing(w, "resize");
 		torture_resize(w, t);
 		break;
 	case 4:
-		doing(w, "protect");
+		torture_doing(w, "protect");
 		if ((random >> 8) % 4 == 0)
 			torture_protect(w, t);
 		break;
 	case 5:
-		doing(w, "a cache's life");
+		torture_doing(w, "a cache's life");
 		if ((random >> 8) % 8 == 0)
 			torture_own_cache(w);
 		break;
 	case 6:
-		doing(w, "upkeep");
+		torture_doing(w, "upkeep");
 		if ((random >> 8) % 8 == 0)
 			torture_upkeep(w);
 		break;
 	case 7:
-		doing(w, "reserve");
+		torture_doing(w, "reserve");
 		torture_reserve_fill(w);
 		break;
 	case 8:
@@ -185,19 +196,19 @@ void torture_step(struct torture_worker *w)
 	case 12:
 	case 13:
 	case 14:
-		doing(w, "read and write");
+		torture_doing(w, "read and write");
 		torture_touch(w, t);
 		break;
 	case 15:
 	case 16:
 	case 17:
 	case 18:
-		doing(w, "hand over");
+		torture_doing(w, "hand over");
 		mail(w, t);
 		break;
 	case 19:
 	case 20:
-		doing(w, "free another's");
+		torture_doing(w, "free another's");
 		open_one(w, random >> 8, false);
 		break;
 	default:
@@ -237,14 +248,14 @@ static void give_all(struct torture_worker *w, unsigned int order, loam_pfn list
 
 void torture_squeeze(struct torture_worker *w)
 {
-	doing(w, "take all memory");
+	torture_doing(w, "take all memory");
 	w->calm = true; /* an injected failure would end it too early */
 	loam_pfn blocks = take_all(w, LOAM_BLOCK_ORDER, LOAM_PFN_NONE);
 	loam_pfn singles = take_all(w, 0, LOAM_PFN_NONE);
 	w->calm = false;
 	for (unsigned int i = 0; i < 200; i++)
 		torture_step(w);
-	doing(w, "give all memory back");
+	torture_doing(w, "give all memory back");
 	give_all(w, 0, singles);
 	give_all(w, LOAM_BLOCK_ORDER, blocks);
 	torture_count(w, TORTURE_SQUEEZES);
@@ -277,7 +288,10 @@ bool torture_fails(unsigned int kind)
 	uint64_t state;
 
 	(void)kind;
-	if (!__atomic_load_n(&w->here, __ATOMIC_RELAXED) || w->calm)
+	if (!__atomic_load_n(&w->here, __ATOMIC_RELAXED))
+		return false;
+	torture_got_on(w); /* the attempts before this one are over */
+	if (w->calm)
 		return false;
 	state = __atomic_add_fetch(&w->fail_random, UINT64_C(0x9e3779b97f4a7c15), __ATOMIC_RELAXED);
 	if (torture_random(&state) % FAIL_ONE_IN != 0)
@@ -345,6 +359,10 @@ void torture_watch(struct torture_worker *w, uint64_t limit)
 	w->silence = unmoved(__atomic_load_n(&o->beats, __ATOMIC_ACQUIRE), &w->watched_beats, w->silence, passed);
 	w->no_ticks = unmoved(__atomic_load_n(&o->counts[TORTURE_TICKS], __ATOMIC_RELAXED), &w->watched_ticks,
 			      w->no_ticks, passed);
+	if (w->silence > w->longest) {
+		w->longest = w->silence;
+		w->longest_doing = __atomic_load_n(&o->doing, __ATOMIC_RELAXED);
+	}
 	if (w->silence < limit && w->no_ticks < limit)
 		return;
 	if (w->no_ticks < limit && somebody_is_deaf(now, limit))

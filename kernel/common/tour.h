@@ -34,6 +34,7 @@ enum torture_fault {
 	TORTURE_FAULT_SCRIBBLE, /* a word of somebody's memory is changed */
 	TORTURE_FAULT_SILENT,   /* a CPU loops for ever */
 	TORTURE_FAULT_DEAF,     /* the same with interrupts masked */
+	TORTURE_FAULT_ENDLESS,  /* a CPU does a piece of a step for ever */
 	TORTURE_FAULT_SMALL,    /* tables of small leaves stand where large ones should be */
 };
 

@@ -426,7 +426,11 @@ size_t loam_frame_alloc_batch(struct loam_frames *frames, size_t n, const struct
 		got += many;
 		if (got == allowed || stop)
 			break;
-		/* The magazine is empty, or no case for it: the slow way fills it. */
+		/* The magazine is empty, or no case for it: the slow way fills it. It may wait, and is asked about by itself. */
+		if (LOAMI_FAIL(LOAMI_FAIL_FRAME)) {
+			loami_frame_failed(frames, 0, 1, LOAM_ERR_NO_MEMORY);
+			return got;
+		}
 		out[got] = alloc_slow(frames, 0, opts);
 		if (out[got] == LOAM_PFN_NONE)
 			return got;
