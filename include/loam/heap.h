@@ -96,7 +96,7 @@ struct loam_heap {
 
 	struct loam_frames *frames;
 	struct loam_vm *vm;
-	void *no_states;  /* a frame of zeros: the states where there is no region */
+	void *no_states;  /* a frame of states that say there is no object: where there is no region */
 	uint8_t *kinds;   /* (p) to write: what the heap uses a frame for */
 	loam_pfn first;   /* frame at @base */
 	loam_pfn highest; /* (p) past the highest frame the heap ever held */

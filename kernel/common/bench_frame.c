@@ -17,7 +17,7 @@ static void pair(const void *context, unsigned long n)
 	struct loam_frames *frames = kernel_system.frames;
 	unsigned int order = work->order;
 
-	for (unsigned long i = 0; i < n; i++) {
+	for (; n != 0; n--) {
 		loam_pfn pfn = loam_frame_alloc(frames, order, &work->opts);
 
 		if (pfn == LOAM_PFN_NONE)

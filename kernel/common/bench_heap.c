@@ -16,7 +16,7 @@ static void pair(const void *context, unsigned long n)
 {
 	const struct work *work = context;
 
-	for (unsigned long i = 0; i < n; i++)
+	for (; n != 0; n--)
 		loam_heap_free(&heap, loam_heap_alloc(&heap, work->nbytes));
 }
 
@@ -24,7 +24,7 @@ static void zeroed_pair(const void *context, unsigned long n)
 {
 	const struct work *work = context;
 
-	for (unsigned long i = 0; i < n; i++)
+	for (; n != 0; n--)
 		loam_heap_free(&heap, loam_heap_alloc_zeroed(&heap, work->nbytes));
 }
 
@@ -32,7 +32,7 @@ static void zeroed_pair(const void *context, unsigned long n)
 static void constant_pair(const void *context, unsigned long n)
 {
 	(void)context;
-	for (unsigned long i = 0; i < n; i++)
+	for (; n != 0; n--)
 		loam_heap_free(&heap, loam_heap_alloc_inline(&heap, 64));
 }
 
@@ -63,7 +63,7 @@ static void typed_pair(const void *context, unsigned long n)
 {
 	const struct work *work = context;
 
-	for (unsigned long i = 0; i < n; i++)
+	for (; n != 0; n--)
 		loam_heap_cache_free(work->cache, loam_heap_cache_alloc(work->cache));
 }
 

@@ -17,7 +17,7 @@ static void pair(const void *context, unsigned long n)
 	const struct work *work = context;
 	const struct loam_vmalloc_opts opts = {.uninitialized = !work->zeroed, .site = LOAM_HERE};
 
-	for (unsigned long i = 0; i < n; i++) {
+	for (; n != 0; n--) {
 		void *area = loam_vmalloc(kernel_system.vm, work->nbytes, &opts);
 
 		if (area == NULL || !loam_vfree(kernel_system.vm, area))
@@ -43,7 +43,7 @@ static void map(const void *context, unsigned long n)
 {
 	const loam_pfn *pfns = context;
 
-	for (unsigned long i = 0; i < n; i++) {
+	for (; n != 0; n--) {
 		void *address;
 
 		if (loam_vmap(kernel_system.vm, pfns, MAP_PAGES, LOAM_PROT_READ | LOAM_PROT_WRITE, LOAM_HERE,

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "machine.h"
+
 /* LOAMI_AT(p) is p, evaluated once, with a point before its access. */
 #ifdef LOAM_POINTS
 void loami_point(const volatile void *where);
@@ -29,33 +31,61 @@ static inline void *loami_at(const volatile void *p)
 #define LOAMI_POINT() ((void)0)
 #endif
 
+#ifdef LOAMI_MACHINE_ACCESSES
+#define loami_load_relaxed(p) loami_machine_load(LOAMI_AT(p))
+#define loami_store_relaxed(p, v) loami_machine_store(LOAMI_AT(p), (v))
+#else
 #define loami_load_relaxed(p) __atomic_load_n(LOAMI_AT(p), __ATOMIC_RELAXED)
+#define loami_store_relaxed(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
+#endif
 #define loami_load_acquire(p) __atomic_load_n(LOAMI_AT(p), __ATOMIC_ACQUIRE)
 #define loami_load_seq(p) __atomic_load_n(LOAMI_AT(p), __ATOMIC_SEQ_CST)
 
-#define loami_store_relaxed(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
-#define loami_store_release(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_RELEASE)
 #define loami_store_seq(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
 
 /* Exchange and fetch-and-op return the value before. The unsuffixed ones are acquire-release. */
-#define loami_exchange(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
 #define loami_exchange_acquire(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_ACQUIRE)
 #define loami_exchange_seq(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
-#define loami_fetch_add(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
-#define loami_fetch_sub(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
-#define loami_fetch_or(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
-#define loami_fetch_and(p, v) __atomic_fetch_and(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
 #define loami_fetch_add_relaxed(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
 #define loami_fetch_sub_relaxed(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
-#define loami_fetch_sub_release(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_RELEASE)
 #define loami_fetch_or_relaxed(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
 #define loami_fetch_and_relaxed(p, v) __atomic_fetch_and(LOAMI_AT(p), (v), __ATOMIC_RELAXED)
 #define loami_fetch_add_seq(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
 #define loami_fetch_or_seq(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_SEQ_CST)
 
-/* Compare and swap; true when it swapped, else *expected holds what was found. Acquire-release, acquire on failure. */
+/* loami_cas() is compare and swap; true when it swapped, and whatever it found is in *expected. Acquire-release, acquire on failure. */
+#ifdef LOAMI_MACHINE_ATOMICS
+#define loami_store_release(p, v) loami_machine_store_release(LOAMI_AT(p), (v))
+#define loami_exchange(p, v) loami_machine_amo(amoswap, aqrl, LOAMI_AT(p), (v))
+#define loami_fetch_add(p, v) loami_machine_amo(amoadd, aqrl, LOAMI_AT(p), (v))
+#define loami_fetch_sub(p, v)                                                                                          \
+	loami_machine_amo(amoadd, aqrl, LOAMI_AT(p), (__typeof__(*(p)))(0 - (__typeof__(*(p)))(v)))
+#define loami_fetch_or(p, v) loami_machine_amo(amoor, aqrl, LOAMI_AT(p), (v))
+#define loami_fetch_and(p, v) loami_machine_amo(amoand, aqrl, LOAMI_AT(p), (v))
+#define loami_fetch_sub_release(p, v)                                                                                  \
+	loami_machine_amo(amoadd, rl, LOAMI_AT(p), (__typeof__(*(p)))(0 - (__typeof__(*(p)))(v)))
+#define loami_cas(p, expected, desired) loami_machine_cas(LOAMI_AT(p), (expected), (desired))
+#else
+#define loami_store_release(p, v) __atomic_store_n(LOAMI_AT(p), (v), __ATOMIC_RELEASE)
+#define loami_exchange(p, v) __atomic_exchange_n(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_add(p, v) __atomic_fetch_add(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_sub(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_or(p, v) __atomic_fetch_or(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_and(p, v) __atomic_fetch_and(LOAMI_AT(p), (v), __ATOMIC_ACQ_REL)
+#define loami_fetch_sub_release(p, v) __atomic_fetch_sub(LOAMI_AT(p), (v), __ATOMIC_RELEASE)
 #define loami_cas(p, expected, desired)                                                                                \
 	__atomic_compare_exchange_n(LOAMI_AT(p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+#endif
+
+/* The same for a word of which only is asked whether it was @was. */
+static inline __attribute__((always_inline)) bool loami_swap_word(uint64_t *word, uint64_t was, uint64_t is)
+{
+#ifdef LOAMI_MACHINE_SWAPS
+	return loami_machine_swap(LOAMI_AT(word), was, is);
+#else
+	return loami_cas(word, &was, is);
+#endif
+}
 
 /* A byte from @was to @is in one step; false: it was another. Acquire-release. Where there is no such instruction the word around it is swapped. */
 static inline __attribute__((always_inline)) bool loami_swap_byte(uint8_t *byte, uint8_t was, uint8_t is)

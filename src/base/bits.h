@@ -1,7 +1,7 @@
 /* base/bits.h: counting and finding bits without a compiler library.
  *
  * The builtins are right wherever the machine has the instruction; where it has none (RISC-V without Zbb, AArch64 popcount, which
- * wants a vector register) they become calls into libgcc, which kernels do not link. __riscv_zbb and friends say which is which.
+ * wants a vector register) they become calls into libgcc, which kernels do not link. machine.h says which is which.
  */
 #ifndef LOAMI_BASE_BITS_H
 #define LOAMI_BASE_BITS_H
@@ -10,13 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One place in base knows compilers and instruction sets: this test. */
-#if defined(__x86_64__) || defined(__aarch64__) || defined(__riscv_zbb)
-#define LOAMI_HAS_BIT_SCAN 1
-#endif
-#if defined(__POPCNT__) || defined(__riscv_zbb)
-#define LOAMI_HAS_POPCOUNT 1
-#endif
+#include "machine.h"
 
 /* Ones in @x. Hacker's Delight, 5-1. */
 static inline unsigned int loami_popcount64(uint64_t x)
@@ -106,5 +100,11 @@ static inline uint64_t loami_mask64(unsigned int n)
 		__asm__("" : "+r"(loami_opaque));                                                                      \
 		loami_opaque;                                                                                          \
 	})
+/* An address that is used more than once, as one sum. Where an instruction may name memory by two registers and add to it, compilers know best. */
+#ifdef LOAMI_ADDS_TO_MEMORY
+#define LOAMI_ADDRESS(x) (x)
+#else
+#define LOAMI_ADDRESS(x) LOAMI_OPAQUE(x)
+#endif
 
 #endif

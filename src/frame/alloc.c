@@ -272,7 +272,7 @@ static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_fram
 								unsigned int type)
 {
 	struct loam_pin pin = loam_port_pin();
-	struct loami_frame_cpu *cpu = &frames->cpus[pin.cpu];
+	struct loami_frame_cpu *cpu = LOAMI_ADDRESS(&frames->cpus[pin.cpu]);
 	struct loami_magazine *magazine = order == 0   ? &cpu->singles[type].head
 					  : order == 3 ? &cpu->runs[type].head
 						       : &cpu->blocks.head;
@@ -288,9 +288,9 @@ static inline __attribute__((always_inline)) loam_pfn alloc_hit(struct loam_fram
 	first = cell->first;
 	free = loami_name_word(loami_load_relaxed(&cell->name));
 	claimed = LOAMI_OPAQUE(loami_word_claimed(free));
-	if (LOAMI_UNLIKELY(!loami_cas(word, &free, claimed)))
+	if (LOAMI_UNLIKELY(!loami_swap_word(word, free, claimed)))
 		goto beaten;
-	loami_store_release(&magazine->top, cell - 1);
+	loami_store_relaxed(&magazine->top, cell - 1);
 	loami_count(&magazine->popped, 1);
 	loami_magazine_leave(magazine);
 	loam_port_unpin(pin);
@@ -343,7 +343,7 @@ static __attribute__((noinline)) loam_pfn alloc_large(struct loam_frames *frames
 	return alloc_slow(frames, order, opts);
 }
 
-loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts)
+LOAMI_LEAF loam_pfn loam_frame_alloc(struct loam_frames *frames, unsigned int order, const struct loam_frame_opts *opts)
 {
 	LOAMI_NOT_FROM_NMI();
 	if (LOAMI_FAIL(LOAMI_FAIL_FRAME)) {
@@ -376,9 +376,9 @@ static inline __attribute__((always_inline)) size_t alloc_many(struct loam_frame
 		uint64_t claimed = LOAMI_OPAQUE(loami_word_claimed(free));
 		struct loam_slot *slot = loami_word_slot(word);
 
-		if (LOAMI_UNLIKELY(!loami_cas(word, &free, claimed)))
+		if (LOAMI_UNLIKELY(!loami_swap_word(word, free, claimed)))
 			break;
-		loami_store_release(&magazine->top, cell - 1);
+		loami_store_relaxed(&magazine->top, cell - 1);
 		loami_count(&magazine->popped, 1);
 		kind = loami_slot_kind(slot);
 		if (LOAMI_UNLIKELY(kind != loami_glance(&magazine->plain))) {

@@ -77,7 +77,7 @@ static inline __attribute__((always_inline)) bool swap_back(uint64_t *at, uint64
 	uint64_t seen = *word, back = LOAMI_OPAQUE(seen | REF_UNUSED);
 
 	*word = back;
-	return loami_cas(at, &seen, back);
+	return loami_swap_word(at, seen, back);
 }
 
 /* A block that was just swapped back, onto this CPU's magazine, if nobody is inside and there is room. */
@@ -153,7 +153,7 @@ static inline __attribute__((always_inline)) void free_at(struct loam_frames *fr
 	}
 	pin = loam_port_pin();
 	LOAMI_ASSERT(pin.cpu < frames->ncpus);
-	cpu = &frames->cpus[pin.cpu];
+	cpu = LOAMI_ADDRESS(&frames->cpus[pin.cpu]);
 	magazine = magazine_for(cpu, order, TYPE_UNMOVABLE);
 	if (LOAMI_LIKELY(kind == loami_glance(&magazine->plain))) {
 		if (LOAMI_UNLIKELY(!swap_back(word, &seen)))
@@ -207,7 +207,8 @@ static inline __attribute__((always_inline)) void free_hit(struct loam_frames *f
 	if (LOAMI_UNLIKELY(at >= frames->dense))
 		elsewhere(frames, first);
 	else
-		free_at(frames, first, order, loami_dense_word(frames, at), frames->dense_naming + first);
+		free_at(frames, first, order, LOAMI_ADDRESS(loami_dense_word(frames, at)),
+			frames->dense_naming + first);
 }
 
 static __attribute__((noinline)) void free_single_found(struct loam_frames *frames, loam_pfn first)
@@ -231,7 +232,7 @@ static __attribute__((noinline)) void free_block(struct loam_frames *frames, loa
 	free_hit(frames, first, LOAM_BLOCK_ORDER, free_block_found);
 }
 
-void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order)
+LOAMI_LEAF void loam_frame_free(struct loam_frames *frames, loam_pfn first, unsigned int order)
 {
 	LOAMI_NOT_FROM_NMI();
 	if (LOAMI_LIKELY(order == 0))

@@ -127,7 +127,7 @@ struct loami_cell {
 /* A magazine: free frames, or free blocks of one order, parked on a CPU. Its cells follow it. Whoever runs on its CPU enters it, and then alone pops and pushes. Each
  * field is written and read in its own width only: a processor forwards a store to a load of another width slowly (docs/why/040-what-a-pair-costs.md). */
 struct loami_magazine {
-	uint64_t idle;          /* 1, unless somebody is inside: loami_idle_enter() */
+	uint64_t idle;          /* loami_idle_value(), unless somebody is inside: loami_idle_enter() */
 	struct loami_cell *top; /* (atomic) the highest cell in use; the floor: none is */
 	struct loami_cell *
 		full; /* (atomic) the highest there may be; the floor: the CPU is offline, or the machine too small for these */
@@ -551,7 +551,7 @@ static inline bool loami_magazine_enter(struct loami_magazine *magazine)
 }
 static inline void loami_magazine_leave(struct loami_magazine *magazine)
 {
-	loami_store_release(&magazine->idle, 1);
+	loami_store_release(&magazine->idle, loami_idle_value(&magazine->idle));
 }
 
 #endif

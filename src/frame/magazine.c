@@ -9,11 +9,13 @@
  *   I7 A frame {UNUSED, g} that is in a bitmap or a claimed row is named with g by no cell below any top. So a good cell is a frame that is nowhere else.
  *        Frames enter a magazine from a row (after the row's bit is cleared) or from a free (whose generation no older cell carries). They leave it by a claim,
  *        which moves the generation, or to the bitmaps: by the owner, who takes the cell off first, or by a thief, who moves the generation first.
- *   I8 What a thief reads below top was pushed, not left over: top is stored with release after the cell, and loaded with acquire.
+ *   I8 What a thief reads below top was pushed, not left over: a push stores top with release after the cell, and it is loaded with acquire. A pop stores a lower one without:
+ *      whoever reads that sees what the last push before it released, for only its CPU stores there (C11, 5.1.2.4, a release sequence; in RISC-V's order two stores to one
+ *      place, in AArch64's a store after a store with release to the same place).
  *      A name may be read before the top above it: where the owner popped and pushes again. Nothing hangs on that: whoever takes the frame by it swaps the slot's word
  *      with acquire, which the free before swapped with release.
  * 4 Locks
- *   idle     (a word in each magazine, counted down without a locked operation) keeps an interrupt on the same CPU out of the magazine while a fast path is inside: it
+ *   idle     (a word in each magazine, taken without a locked operation: base/percpu.h) keeps an interrupt on the same CPU out of the magazine while a fast path is inside: it
  *            takes the shared path, or steals.
  *   cpu.lock guards claimed rows and the FIFO, and makes refill, drain and theft exclude each other. It is held with interrupts masked and never
  *            while waiting, so it may be taken in any context. The owner pops and pushes without it, against a thief that holds it: I7 and the swap settle that.
@@ -54,7 +56,7 @@ void loami_cpu_size(struct loam_frames *frames, unsigned int number, bool online
 /* The floor's word is that of the kind, whose flags are never those of an unused refcount. */
 static void make(struct loami_magazine *magazine, unsigned int order, unsigned int type, unsigned int cpu)
 {
-	magazine->idle = 1;
+	magazine->idle = loami_idle_value(&magazine->idle);
 	magazine->plain = loami_kind_plain(loami_flags_by_type[type], order, cpu);
 	magazine->floor.word = &magazine->plain;
 	magazine->top = loami_floor(magazine);
@@ -478,10 +480,15 @@ uint64_t loami_cpu_allocs(const struct loam_frames *frames, unsigned int number)
 	return n;
 }
 
+static bool is_idle(const struct loami_magazine *magazine)
+{
+	return loami_load_acquire(&magazine->idle) == loami_idle_value(&magazine->idle);
+}
+
 bool loami_cpu_is_busy(const struct loam_frames *frames, unsigned int number)
 {
 	for (unsigned int i = 0; i < MAGAZINE_COUNT; i++)
-		if (loami_load_acquire(&magazine_number(&frames->cpus[number], i)->idle) != 1)
+		if (!is_idle(magazine_number(&frames->cpus[number], i)))
 			return true;
 	return false;
 }

@@ -24,36 +24,50 @@ enum { PROVES = true };
  * count) is stored as words that are not torn. */
 
 /* How words of the CPU's change. ADDED is the fewest instructions: each adds to memory. STORED is the shortest wait, by a tenth of a pair: an addition loads once more, behind
- * the store of the call before. */
+ * the store of the call before. Where nothing is added to memory, STORED is both. */
 enum how { ADDED, STORED };
+#ifdef LOAMI_ADDS_TO_MEMORY
+enum { FEWEST = ADDED };
+#else
+enum { FEWEST = STORED };
+#endif
 
 static inline __attribute__((always_inline)) bool enter(struct loami_heap_cpu *cpu, enum how how)
 {
 	return LOAMI_LIKELY(how == ADDED ? loami_idle_enter(&cpu->idle) : loami_idle_take(&cpu->idle));
 }
 
+/* The same part as if its @code were 0: so an address serves for both the top and the count of allocations. */
+static inline struct loami_heap_cpu *shifted(struct loami_heap_cpu *cpu, uint64_t code)
+{
+	_Static_assert(sizeof(cpu->top[0]) == sizeof(cpu->allocs[0]), "both are shifted alike");
+	return (struct loami_heap_cpu *)(void *)((char *)cpu + code * sizeof(cpu->top[0]));
+}
+
 static inline __attribute__((always_inline)) bool pop_from(struct loam_heap *heap, struct loami_heap_cpu *cpu,
 							   uint64_t code, void **object, enum how how)
 {
 	if (enter(cpu, how)) {
-		struct loami_entry **place = &cpu->top[code], *top;
+		struct loami_heap_cpu *part = how == STORED ? LOAMI_OPAQUE(shifted(cpu, code)) : NULL;
+		struct loami_entry *top = how == STORED ? part->top[0] : cpu->top[code];
+		uint8_t *state = top[-1].state;
 
-		if (how == STORED)
-			place = LOAMI_OPAQUE(place);
-		top = *place;
-		if (LOAMI_LIKELY(PROVES ? *top[-1].state < LOAMI_FRESH : top[-1].state != &cpu->live)) {
+		if (LOAMI_LIKELY(PROVES ? *state < LOAMI_FRESH : state != &cpu->live)) {
 			/* Opaque: an instruction less for each address GCC does not keep. */
 			*object = LOAMI_OPAQUE(top[-1].object);
 			/* In this order: a thread that a fork leaves behind in between has lost it. The other way round it would be live and in a magazine. */
 			if (how == STORED)
-				loami_store_relaxed(place, top - 1);
+				loami_store_relaxed(&part->top[0], top - 1);
 			if (PROVES)
-				loami_store_relaxed(top[-1].state, (uint8_t)code);
-			code = LOAMI_OPAQUE(code);
-			if (how == ADDED)
+				loami_store_relaxed(state, (uint8_t)code);
+			if (how == ADDED) {
+				code = LOAMI_OPAQUE(code);
 				loami_count(&cpu->top[code], -1);
-			code = LOAMI_OPAQUE(code);
-			loami_count(&cpu->allocs[code], 1);
+				code = LOAMI_OPAQUE(code);
+				loami_count(loami_cpu_allocs(cpu, code), 1);
+			} else {
+				loami_count(loami_cpu_allocs(part, 0), 1);
+			}
 			loami_object_owned(heap, (unsigned int)code, *object);
 			loami_idle_leave(&cpu->idle);
 			return true;
@@ -67,11 +81,9 @@ static inline __attribute__((always_inline)) bool push_to(struct loam_heap *heap
 							  void *object, uint8_t *state, uint64_t code, enum how how)
 {
 	if (enter(cpu, how)) {
-		struct loami_entry **place = &cpu->top[code], *top;
+		struct loami_heap_cpu *part = how == STORED ? LOAMI_OPAQUE(shifted(cpu, code)) : NULL;
+		struct loami_entry *top = how == STORED ? part->top[0] : cpu->top[code];
 
-		if (how == STORED)
-			place = LOAMI_OPAQUE(place);
-		top = *place;
 		if (LOAMI_LIKELY(top->object != LOAMI_WALL)) {
 			if (PROVES)
 				loami_store_relaxed(state, LOAMI_CACHED);
@@ -80,7 +92,7 @@ static inline __attribute__((always_inline)) bool push_to(struct loam_heap *heap
 			if (how == ADDED)
 				loami_count(&cpu->top[code], 1);
 			else
-				loami_store_relaxed(place, top + 1);
+				loami_store_relaxed(&part->top[0], top + 1);
 			loami_idle_leave(&cpu->idle);
 			return true;
 		}
@@ -92,7 +104,7 @@ static inline __attribute__((always_inline)) bool push_to(struct loam_heap *heap
 static inline __attribute__((always_inline)) bool pop(struct loam_heap *heap, uint64_t code, void **object)
 {
 	struct loam_pin pin = loam_port_pin();
-	bool got = pop_from(heap, loami_heap_cpu(heap, pin.cpu), code, object, ADDED);
+	bool got = pop_from(heap, loami_heap_cpu(heap, pin.cpu), code, object, (enum how)FEWEST);
 
 	loam_port_unpin(pin);
 	return got;
@@ -102,7 +114,7 @@ static inline __attribute__((always_inline)) bool push(struct loam_heap *heap, v
 						       uint64_t code)
 {
 	struct loam_pin pin = loam_port_pin();
-	bool taken = push_to(heap, loami_heap_cpu(heap, pin.cpu), object, state, code, ADDED);
+	bool taken = push_to(heap, loami_heap_cpu(heap, pin.cpu), object, state, code, (enum how)FEWEST);
 
 	loam_port_unpin(pin);
 	return taken;
@@ -126,9 +138,15 @@ static inline uint8_t *state_of(const struct loam_heap *heap, uintptr_t granule)
 	return heap->regions[region_of(granule)] + granule;
 }
 
+/* What a state says, looked at once. */
+static inline uint64_t said(const uint8_t *state)
+{
+	return LOAMI_OPAQUE((uint64_t)loami_glance(state));
+}
+
 /* @state says @code, by which the object then goes. The compiler is not to put the byte in the code's place, which is the same and comes later: it was stored just now, or
  * is far away, and a top whose address is not known holds up whoever loads another (docs/why/062). */
-#define SAYS(state, code) LOAMI_LIKELY(loami_load_relaxed(state) == (uint8_t)((code) = LOAMI_OPAQUE(code)))
+#define SAYS(state, code) LOAMI_LIKELY(said(state) == ((code) = LOAMI_OPAQUE(code)))
 
 /* ---- the slow way round -------------------------------------------------------------------------------------------------------------- */
 
@@ -300,7 +318,7 @@ static size_t size_of(struct loam_heap *heap, const void *object, const char *ve
 
 /* ---- public --------------------------------------------------------------------------------------------------------------------------- */
 
-void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes)
+LOAMI_LEAF void *loam_heap_alloc(struct loam_heap *heap, size_t nbytes)
 {
 	void *object;
 
@@ -375,7 +393,7 @@ bool loam_heap_retry_free(struct loam_heap *heap, struct loami_heap_cpu *part, v
 	       push_to(heap, part, object, state, code, STORED);
 }
 
-void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)
+LOAMI_LEAF void *loam_heap_alloc_at(struct loam_heap *heap, size_t nbytes, const struct loam_call_site *site)
 {
 	void *object;
 
@@ -390,7 +408,7 @@ static __attribute__((noinline)) void *alloc_class_slow(struct loam_heap *heap, 
 	return alloc_general(heap, heap->sizes[code - LOAMI_LIVE].nbytes, LOAM_HEAP_MIN_ALIGN, false, NULL);
 }
 
-void *loam_heap_alloc_class(struct loam_heap *heap, size_t code)
+LOAMI_LEAF void *loam_heap_alloc_class(struct loam_heap *heap, size_t code)
 {
 	void *object;
 
@@ -439,7 +457,7 @@ static inline bool push_unproven(struct loam_heap *heap, void *object)
 	return push(heap, object, object, loami_load_relaxed(&heap->codes[(uintptr_t)object >> LOAM_PAGE_SHIFT]));
 }
 
-void loam_heap_free(struct loam_heap *heap, void *object)
+LOAMI_LEAF void loam_heap_free(struct loam_heap *heap, void *object)
 {
 	uintptr_t granule = granule_of(heap, object);
 
@@ -448,20 +466,20 @@ void loam_heap_free(struct loam_heap *heap, void *object)
 	if (LOAMI_LIKELY(region_of(granule) < heap->nregions)) {
 		uint8_t *state = state_of(heap, granule);
 
-		if (LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
+		if (LOAMI_LIKELY(push(heap, object, state, said(state))))
 			return;
 	}
 	free_general(heap, object, "free", NULL);
 }
 
-void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site)
+LOAMI_LEAF void loam_heap_free_at(struct loam_heap *heap, void *object, const struct loam_call_site *site)
 {
 	uintptr_t granule = granule_of(heap, object);
 
 	if (LOAMI_LIKELY(region_of(granule) < heap->nregions)) {
 		uint8_t *state = state_of(heap, granule);
 
-		if (LOAMI_LIKELY(push(heap, object, state, loami_load_relaxed(state))))
+		if (LOAMI_LIKELY(push(heap, object, state, said(state))))
 			return;
 	}
 	free_general(heap, object, "free", site);
@@ -486,7 +504,7 @@ static __attribute__((noinline)) void free_sized_slow(struct loam_heap *heap, vo
 	free_general(heap, object, "sized free", NULL);
 }
 
-void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
+LOAMI_LEAF void loam_heap_free_sized(struct loam_heap *heap, void *object, size_t nbytes)
 {
 	uintptr_t granule = granule_of(heap, object);
 
@@ -558,7 +576,7 @@ static __attribute__((noinline)) void *cache_alloc_slow(struct loam_heap_cache *
 	return object;
 }
 
-void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site)
+LOAMI_LEAF void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_call_site *site)
 {
 	void *object;
 
@@ -567,7 +585,7 @@ void *loam_heap_cache_alloc_at(struct loam_heap_cache *cache, const struct loam_
 	return cache_alloc_slow(cache, site);
 }
 
-void *loam_heap_cache_alloc(struct loam_heap_cache *cache)
+LOAMI_LEAF void *loam_heap_cache_alloc(struct loam_heap_cache *cache)
 {
 	void *object;
 
@@ -608,13 +626,13 @@ static inline __attribute__((always_inline)) bool cache_free(struct loam_heap_ca
 	return SAYS(state, code) && push(heap, object, state, code);
 }
 
-void loam_heap_cache_free(struct loam_heap_cache *cache, void *object)
+LOAMI_LEAF void loam_heap_cache_free(struct loam_heap_cache *cache, void *object)
 {
 	if (LOAMI_UNLIKELY(!cache_free(cache, object)))
 		cache_free_slow(cache, object, NULL);
 }
 
-void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site)
+LOAMI_LEAF void loam_heap_cache_free_at(struct loam_heap_cache *cache, void *object, const struct loam_call_site *site)
 {
 	if (LOAMI_UNLIKELY(!cache_free(cache, object)))
 		cache_free_slow(cache, object, site);

@@ -123,7 +123,8 @@ static uint64_t look_at_magazines(struct looking *looking, const struct loam_hea
 		const struct loami_stock *stock = &cpu->stock[cache->code];
 		uint32_t full = 0;
 
-		if (*loami_cpu_idle(looking->heap, cpu) != 1 && *loami_cpu_idle(looking->heap, cpu) != LOAMI_OFFLINE)
+		if (*loami_cpu_idle(looking->heap, cpu) !=
+		    (cpu->online ? loami_idle_value(loami_cpu_idle(looking->heap, cpu)) : LOAMI_OFFLINE))
 			WRONG(looking, "CPU %u is busy\n", i);
 		for (const struct loami_magazine *m = stock->full; m; m = m->next, full++)
 			n += look_at_entries(looking, cache, m, cache->capacity);

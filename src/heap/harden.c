@@ -298,7 +298,7 @@ static bool pop_busy(struct loam_heap *heap, struct loami_heap_cpu *cpu, unsigne
 	loami_store_relaxed(&cpu->top[code], top - 1);
 	write_canary(cache, *object);
 	loami_store_relaxed(top[-1].state, (uint8_t)code);
-	loami_count(&cpu->allocs[code], 1);
+	loami_count(loami_cpu_allocs(cpu, code), 1);
 	return true;
 }
 

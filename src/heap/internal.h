@@ -35,11 +35,12 @@ void *memset(void *at, int byte, size_t nbytes);
 /* State codes. From LOAMI_LIVE on: a live object of the cache with that code. The order is used: below LOAMI_FRESH it may be in a magazine, below LOAMI_LIVE it
  * is not live. */
 enum {
-	LOAMI_NONE = 0,         /* no object starts here */
+	LOAMI_CACHED =
+		0, /* in a magazine, freed before: what is stored most often, and 0 needs no register on many machines */
 	LOAMI_FRESH_CACHED = 1, /* in a magazine, never handed out */
-	LOAMI_CACHED = 2,       /* in a magazine, freed before */
-	LOAMI_FRESH = 3,        /* a place in its slab, never handed out */
-	LOAMI_IN_SLAB = 4,      /* a place in its slab, freed before */
+	LOAMI_FRESH = 2,        /* a place in its slab, never handed out */
+	LOAMI_IN_SLAB = 3,      /* a place in its slab, freed before */
+	LOAMI_NONE = 4,         /* no object starts here */
 	LOAMI_LIVE = 5
 };
 #define LOAMI_FIRST_TYPED (LOAMI_LIVE + LOAM_HEAP_SIZE_CLASSES)
@@ -76,7 +77,8 @@ struct loami_magazine {
 	struct loami_entry entry[]; /* capacity, then the wall, where pushing is refused */
 };
 _Static_assert(offsetof(struct loami_magazine, entry) == sizeof(struct loami_entry), "the header is entry -1");
-#define LOAMI_WALL ((void *)1)
+#define LOAMI_WALL ((void *)0)   /* which many machines tell from others without a comparison */
+#define LOAMI_UNUSED ((void *)1) /* what an entry holds that never held an object */
 
 /* One CPU's part of one cache, beside the loaded magazine's top. */
 struct loami_stock {
@@ -115,12 +117,14 @@ enum {
 /* Only its CPU touches it, with @busy set; at rest anybody may read. A top that points at @wall is both empty and full. */
 struct loami_heap_cpu {
 	uint64_t
-		idle; /* 1: nobody is inside. Where the heap tracks or is hardened somebody always is: there is no fast path then */
+		idle; /* nobody is inside: loami_idle_value(). Where the heap tracks or is hardened somebody always is: there is no fast path then */
 	struct loami_entry *top[LOAM_HEAP_CODES];
-	struct loami_entry below; /* entry -1 of the wall: {NULL, &live} */
-	struct loami_entry wall;  /* {LOAMI_WALL, &live} */
-	uint64_t inside;          /* what says so there instead */
-	uint8_t live;             /* a byte that says live */
+	uint64_t allocs[LOAM_HEAP_CODES - LOAMI_LIVE]; /* loami_cpu_allocs() */
+	struct loami_entry below;                      /* entry -1 of the wall: {LOAMI_UNUSED, &live} */
+	struct loami_entry wall;                       /* {LOAMI_WALL, &live} */
+	uint64_t inside;                               /* what says so there instead */
+	uint8_t live;                                  /* a byte that says live */
+	bool online;
 	uint32_t drain;           /* (a) another CPU asks for what is parked here */
 	uint32_t draining;        /* the code that is next to be given back; 0: none */
 	uint64_t random;          /* where the heap is hardened, as what follows */
@@ -128,26 +132,35 @@ struct loami_heap_cpu {
 	struct loami_held *aside; /* LOAMI_HELD of size classes */
 	struct loam_lock
 		holding; /* guards @held and typed caches' nheld: whoever destroys one takes its objects out of every CPU's quarantine */
-	uint64_t allocs[LOAM_HEAP_CODES];
 	struct loami_stock stock[LOAM_HEAP_CODES];
 };
-#define LOAMI_CPU_STRIDE ((sizeof(struct loami_heap_cpu) + LOAM_CPU_ALIGN - 1) / LOAM_CPU_ALIGN * LOAM_CPU_ALIGN)
-
-_Static_assert(LOAMI_CPU_STRIDE *LOAM_CPUS_MAX <= UINT32_MAX, "all CPUs' parts lie within 32 bits of an offset");
+#define LOAMI_CPU_STRIDE                                                                                               \
+	((size_t)1                                                                                                     \
+	 << 14) /* found by a shift: a multiplication is up to four instructions more for each allocation and each free */
+_Static_assert(sizeof(struct loami_heap_cpu) <= LOAMI_CPU_STRIDE && LOAMI_CPU_STRIDE % LOAM_CPU_ALIGN == 0,
+	       "a CPU's part has its place");
 
 static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap, unsigned int cpu)
 {
-	/* 32 bits suffice, and save an instruction where a kernel's CPU number is a word of memory. */
-	return (struct loami_heap_cpu *)(void *)((char *)heap->cpus + (uint32_t)(cpu * (uint32_t)LOAMI_CPU_STRIDE));
+	return LOAMI_ADDRESS((struct loami_heap_cpu *)(void *)((char *)heap->cpus + (size_t)cpu * LOAMI_CPU_STRIDE));
 }
 
-/* The word idle of a CPU that is not online. So large that threads which are all one CPU that is never online may count it up and down at once, and lose some. */
-#define LOAMI_OFFLINE (UINT64_C(1) << 62)
+/* Objects of a cache that the CPU has handed out. No cache has a lower code, so that the counts begin right behind the tops: close enough for one instruction to reach them, from
+ * where it has the top, on any machine. */
+static inline uint64_t *loami_cpu_allocs(struct loami_heap_cpu *cpu, uint64_t code)
+{
+	return (uint64_t *)(void *)((char *)cpu + offsetof(struct loami_heap_cpu, allocs) +
+				    (code - LOAMI_LIVE) * sizeof(uint64_t));
+}
+
+/* The word of a CPU that is not online. Where it is counted it is so large that threads which are all one CPU that is never online may count it up and down at once, and lose some. */
+#define LOAMI_OFFLINE (LOAMI_NEVER_IDLE << 46)
 
 static inline void loami_cpu_say_online(const struct loam_heap *heap, struct loami_heap_cpu *cpu, bool online)
 {
-	cpu->inside = online ? 1 : LOAMI_OFFLINE;
-	cpu->idle = !online ? LOAMI_OFFLINE : heap->slow_only ? LOAMI_NEVER_IDLE : 1;
+	cpu->online = online;
+	cpu->inside = online ? loami_idle_value(&cpu->inside) : LOAMI_OFFLINE;
+	cpu->idle = !online ? LOAMI_OFFLINE : heap->slow_only ? LOAMI_NEVER_IDLE : loami_idle_value(&cpu->idle);
 }
 
 /* What must be set around everything that touches a CPU's part. */

@@ -33,7 +33,7 @@ void loami_cpu_init(struct loam_heap *heap, unsigned int index, bool online)
 	cpu->holding = LOAMI_LOCK_INIT(LOAMI_RANK_HEAP_CACHE);
 	cpu->live = LOAMI_LIVE;
 	cpu->random = loam_port_random() | 1;
-	cpu->below = (struct loami_entry){NULL, &cpu->live};
+	cpu->below = (struct loami_entry){LOAMI_UNUSED, &cpu->live};
 	cpu->wall = (struct loami_entry){LOAMI_WALL, &cpu->live};
 	for (unsigned int code = 0; code < LOAM_HEAP_CODES; code++)
 		cpu->top[code] = &cpu->wall;
@@ -49,6 +49,8 @@ static struct loami_magazine *magazine_new(struct loam_heap_cache *cache)
 		return NULL;
 	memset(magazine, 0, cache->magazine_nbytes);
 	magazine->stop = &cache->heap->cpus->live;
+	for (unsigned int i = 0; i < cache->capacity; i++)
+		magazine->entry[i].object = LOAMI_UNUSED;
 	magazine->entry[cache->capacity].object = LOAMI_WALL;
 	return magazine;
 }
@@ -389,7 +391,7 @@ bool loami_cpu_asked(struct loam_heap *heap)
 static void *age_step(struct loami_heap_cpu *cpu, struct loam_heap_cache *cache, bool *more)
 {
 	struct loami_stock *stock = &cpu->stock[cache->code];
-	uint32_t allocs = (uint32_t)cpu->allocs[cache->code], least = stock->least;
+	uint32_t allocs = (uint32_t)*loami_cpu_allocs(cpu, cache->code), least = stock->least;
 	struct loami_magazine *magazine;
 	void *bad;
 
@@ -584,7 +586,7 @@ static enum outcome take_one(struct loam_heap_cache *cache, struct loami_entry *
 		answer_drain(cache->heap, cpu);
 		outcome = refill(cpu, cache, out);
 		if (outcome == GOT)
-			loami_count(&cpu->allocs[cache->code], 1);
+			loami_count(loami_cpu_allocs(cpu, cache->code), 1);
 		loami_idle_leave(loami_cpu_idle(cache->heap, cpu));
 	} else {
 		outcome = shared_take(cache, out);

@@ -105,7 +105,7 @@ static void relist_locked(struct loam_heap *heap, loam_pfn states, bool gone)
 	region->list = list;
 }
 
-/* Add frames of one region that have just been taken. The caller has a frame of zeros for its states, and takes it back when the region had one. */
+/* Add frames of one region that have just been taken. The caller has a frame of states that say NONE, and takes it back when the region had one. */
 static loam_pfn region_add_locked(struct loam_heap *heap, loam_pfn first, unsigned int n, loam_pfn states)
 {
 	uint32_t number = (uint32_t)((first - heap->first) / LOAMI_REGION_FRAMES);
@@ -139,17 +139,18 @@ static bool region_add(struct loam_heap *heap, unsigned int n, bool reclaim)
 {
 	struct loam_frame_where whole = {.align = LOAMI_REGION_NBYTES};
 	struct loam_frame_where part = {.boundary = LOAMI_REGION_NBYTES};
-	struct loam_frame_opts opts = quietly, zeroed = cleared;
+	struct loam_frame_opts opts = quietly;
 	unsigned int got = LOAMI_REGION_FRAMES;
 	loam_pfn first, states;
 	unsigned long irq;
 
-	zeroed.no_reclaim = opts.no_reclaim = !reclaim;
+	opts.no_reclaim = !reclaim;
 	if (LOAMI_FAIL(LOAMI_FAIL_METADATA))
 		return false;
-	states = loam_frame_alloc(heap->frames, 0, &zeroed);
+	states = loam_frame_alloc(heap->frames, 0, &opts);
 	if (states == LOAM_PFN_NONE)
 		return false;
+	memset(loami_heap_virt(heap, states), LOAMI_NONE, LOAM_PAGE_SIZE);
 	if (loam_frame_alloc_range(heap->frames, got, &whole, &opts, &first) != LOAM_OK) {
 		got = n;
 		if (n == 1)

@@ -128,6 +128,7 @@ static void set_up(struct loam_heap *heap, const struct loam_heap_config *config
 	heap->nregions_idle = 0;
 	for (size_t i = 0; i < LOAMI_COUNT(heap->pieces); i++)
 		heap->pieces[i] = LOAM_FRAME_LINK_NONE;
+	memset(heap->no_states, LOAMI_NONE, LOAM_PAGE_SIZE);
 	for (uint32_t region = 0; region < heap->nregions; region++)
 		loami_region_forget(heap, region);
 	heap->ram_frames = ram_frames;

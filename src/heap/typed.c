@@ -163,8 +163,8 @@ enum loam_status loam_heap_cache_destroy(struct loam_heap *heap, struct loam_hea
 	}
 	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++) {
 		loami_cpu_flush_cache(cache, cpu);
-		allocs += loami_heap_cpu(heap, cpu)->allocs[cache->code];
-		loami_heap_cpu(heap, cpu)->allocs[cache->code] = 0;
+		allocs += *loami_cpu_allocs(loami_heap_cpu(heap, cpu), cache->code);
+		*loami_cpu_allocs(loami_heap_cpu(heap, cpu), cache->code) = 0;
 	}
 	loami_depot_flush(cache);
 	irq = loami_lock_irq(&cache->lock);

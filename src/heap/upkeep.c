@@ -182,7 +182,7 @@ static void read_cache(struct loam_heap *heap, struct loam_heap_cache *cache, st
 	loami_unlock_irq(&cache->lock, irq);
 	for (unsigned int cpu = 0; cpu < loami_load_acquire(&heap->cpus_end); cpu++) {
 		stats->cached += loami_cpu_cached(heap, cpu, cache);
-		*allocs += loami_load_relaxed(&loami_heap_cpu(heap, cpu)->allocs[cache->code]);
+		*allocs += loami_load_relaxed(loami_cpu_allocs(loami_heap_cpu(heap, cpu), cache->code));
 	}
 	stats->live = stats->slots > nfree + stats->cached ? stats->slots - nfree - stats->cached : 0;
 }

@@ -11,6 +11,7 @@ void arch_cpu_load(struct cpu *cpu)
 {
 	cpu->self = cpu;
 	ARM_WRITE("tpidr_el1", (uintptr_t)cpu);
+	ARM_WRITE("sp_el0", cpu->index);
 	ARM_WRITE("vbar_el1", (uintptr_t)arm_vectors);
 	arm_isb();
 	__asm__ volatile("msr daifclr, #4" : : : "memory"); /* errors of the memory system are reported */

@@ -19,7 +19,7 @@
 
 struct cpu;
 
-/* TPIDR_EL1 holds this CPU's struct cpu; its first word points to itself, its second is its number (kernel/common/cpu.h). */
+/* TPIDR_EL1 holds this CPU's struct cpu (kernel/common/cpu.h), SP_EL0 its number: nothing runs in EL0, and each exception level has its own stack pointer. */
 static inline struct cpu *arch_this_cpu(void)
 {
 	struct cpu *cpu;
@@ -29,7 +29,11 @@ static inline struct cpu *arch_this_cpu(void)
 
 static inline unsigned int arch_cpu_index(void)
 {
-	return *(const volatile unsigned int *)((uintptr_t)arch_this_cpu() + 8);
+	unsigned long index;
+	__asm__ volatile("mrs %0, sp_el0" : "=r"(index));
+	if (index > 0xffffffff)
+		__builtin_unreachable(); /* so that nobody clears the upper half again */
+	return (unsigned int)index;
 }
 
 #define ARCH_DAIF_I 0x80UL

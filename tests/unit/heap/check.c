@@ -129,6 +129,7 @@ TEST(H6_check_finds_wrong_magazines)
 {
 	struct damaged d = make();
 	struct loami_entry *top = d.cpu->top[d.cache->code];
+	uint64_t idle = d.cpu->idle;
 
 	top[-1].object = d.live;
 	check_says(&d, "loam: heap: check: M2: ");
@@ -143,7 +144,7 @@ TEST(H6_check_finds_wrong_magazines)
 	d.cpu->stock[d.cache->code].nfull--;
 	d.cpu->idle = 0;
 	check_says(&d, "loam: heap: check: CPU 0 is busy");
-	d.cpu->idle = 1;
+	d.cpu->idle = idle;
 	end(&d);
 }
 
