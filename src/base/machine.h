@@ -118,8 +118,12 @@ static inline __attribute__((always_inline)) bool loami_machine_cas_32(uint32_t 
 	return seen == was;
 }
 
+/* Of less than a word there is none: that is not to compile. */
+#define LOAMI_MACHINE_WORD(p) ((void)sizeof(char[sizeof(*(p)) == 8 || sizeof(*(p)) == 4 ? 1 : -1]))
+
 #define loami_machine_cas(p, expected, desired)                                                                        \
-	(sizeof(*(p)) == 8 ? loami_machine_cas_64((uint64_t *)(void *)(p), (uint64_t *)(void *)(expected),             \
+	(LOAMI_MACHINE_WORD(p),                                                                                        \
+	 sizeof(*(p)) == 8 ? loami_machine_cas_64((uint64_t *)(void *)(p), (uint64_t *)(void *)(expected),             \
 						  (uint64_t)(uintptr_t)(desired))                                      \
 			   : loami_machine_cas_32((uint32_t *)(void *)(p), (uint32_t *)(void *)(expected),             \
 						  (uint32_t)(uintptr_t)(desired)))
@@ -129,6 +133,7 @@ static inline __attribute__((always_inline)) bool loami_machine_cas_32(uint32_t 
 	__extension__({                                                                                                \
 		__typeof__(&*(p)) loami_at = (p);                                                                      \
 		__typeof__(*loami_at) loami_v = (v), loami_before;                                                     \
+		LOAMI_MACHINE_WORD(loami_at);                                                                          \
 		if (sizeof(*loami_at) == 8)                                                                            \
 			__asm__ volatile(#op ".d." #order " %0, %z2, (%1)"                                             \
 					 : "=r"(loami_before)                                                          \
