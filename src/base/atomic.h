@@ -90,7 +90,7 @@ static inline __attribute__((always_inline)) bool loami_swap_word(uint64_t *word
 /* A byte from @was to @is in one step; false: it was another. Acquire-release. Where there is no such instruction the word around it is swapped. */
 static inline __attribute__((always_inline)) bool loami_swap_byte(uint8_t *byte, uint8_t was, uint8_t is)
 {
-#ifdef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_1
+#if defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_1) && !defined(LOAMI_MACHINE_ATOMICS)
 	return loami_cas(byte, &was, is);
 #else
 	uint32_t *word = (uint32_t *)(void *)((uintptr_t)byte & ~(uintptr_t)3);
