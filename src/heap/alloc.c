@@ -40,8 +40,8 @@ static inline __attribute__((always_inline)) bool enter(struct loami_heap_cpu *c
 /* The same part as if its @code were 0: so an address serves for both the top and the count of allocations. */
 static inline struct loami_heap_cpu *shifted(struct loami_heap_cpu *cpu, uint64_t code)
 {
-	_Static_assert(sizeof(cpu->top[0]) == sizeof(cpu->allocs[0]), "both are shifted alike");
-	return (struct loami_heap_cpu *)(void *)((char *)cpu + code * sizeof(cpu->top[0]));
+	_Static_assert(sizeof(void *) == sizeof(cpu->allocs[0]), "tops and counts are shifted alike");
+	return (struct loami_heap_cpu *)(void *)((char *)cpu + code * sizeof(cpu->allocs[0]));
 }
 
 static inline __attribute__((always_inline)) bool pop_from(struct loam_heap *heap, struct loami_heap_cpu *cpu,
