@@ -119,14 +119,16 @@ static inline __attribute__((always_inline)) bool loami_machine_cas_32(uint32_t 
 }
 
 /* Of less than a word there is none: that is not to compile. */
-#define LOAMI_MACHINE_WORD(p) ((void)sizeof(char[sizeof(*(p)) == 8 || sizeof(*(p)) == 4 ? 1 : -1]))
+#define LOAMI_MACHINE_WORD(p) _Static_assert(sizeof(*(p)) >= sizeof(uint32_t), "a word")
 
 #define loami_machine_cas(p, expected, desired)                                                                        \
-	(LOAMI_MACHINE_WORD(p),                                                                                        \
-	 sizeof(*(p)) == 8 ? loami_machine_cas_64((uint64_t *)(void *)(p), (uint64_t *)(void *)(expected),             \
-						  (uint64_t)(uintptr_t)(desired))                                      \
-			   : loami_machine_cas_32((uint32_t *)(void *)(p), (uint32_t *)(void *)(expected),             \
-						  (uint32_t)(uintptr_t)(desired)))
+	__extension__({                                                                                                \
+		LOAMI_MACHINE_WORD(p);                                                                                 \
+		sizeof(*(p)) == 8 ? loami_machine_cas_64((uint64_t *)(void *)(p), (uint64_t *)(void *)(expected),      \
+							 (uint64_t)(uintptr_t)(desired))                               \
+				  : loami_machine_cas_32((uint32_t *)(void *)(p), (uint32_t *)(void *)(expected),      \
+							 (uint32_t)(uintptr_t)(desired));                              \
+	})
 
 /* The value before, by amoOP.ORDER. */
 #define loami_machine_amo(op, order, p, v)                                                                             \
