@@ -134,15 +134,21 @@ struct loami_heap_cpu {
 		holding; /* guards @held and typed caches' nheld: whoever destroys one takes its objects out of every CPU's quarantine */
 	struct loami_stock stock[LOAM_HEAP_CODES];
 };
-#define LOAMI_CPU_STRIDE                                                                                               \
-	((size_t)1                                                                                                     \
-	 << 14) /* found by a shift: a multiplication is up to four instructions more for each allocation and each free */
+/* Where memory is an operand of a multiplication, that is one instruction; elsewhere it is up to four more than a shift, for each allocation and each free. */
+#ifdef LOAMI_ADDS_TO_MEMORY
+#define LOAMI_CPU_STRIDE ((sizeof(struct loami_heap_cpu) + LOAM_CPU_ALIGN - 1) / LOAM_CPU_ALIGN * LOAM_CPU_ALIGN)
+#define LOAMI_CPU_OFFSET(cpu) ((uint32_t)((cpu) * (uint32_t)LOAMI_CPU_STRIDE))
+#else
+#define LOAMI_CPU_STRIDE ((size_t)1 << 14)
+#define LOAMI_CPU_OFFSET(cpu) ((size_t)(cpu)*LOAMI_CPU_STRIDE)
+#endif
 _Static_assert(sizeof(struct loami_heap_cpu) <= LOAMI_CPU_STRIDE && LOAMI_CPU_STRIDE % LOAM_CPU_ALIGN == 0,
 	       "a CPU's part has its place");
+_Static_assert(LOAMI_CPU_STRIDE *LOAM_CPUS_MAX <= UINT32_MAX, "all CPUs' parts lie within 32 bits of an offset");
 
 static inline struct loami_heap_cpu *loami_heap_cpu(const struct loam_heap *heap, unsigned int cpu)
 {
-	return LOAMI_ADDRESS((struct loami_heap_cpu *)(void *)((char *)heap->cpus + (size_t)cpu * LOAMI_CPU_STRIDE));
+	return LOAMI_ADDRESS((struct loami_heap_cpu *)(void *)((char *)heap->cpus + LOAMI_CPU_OFFSET(cpu)));
 }
 
 /* Objects of a cache that the CPU has handed out. No cache has a lower code, so that the counts begin right behind the tops: close enough for one instruction to reach them, from
