@@ -111,9 +111,22 @@ TEST(V4_ready_frames_go_back_by_purge_with_their_cpu_and_under_pressure)
 	}
 }
 
-TEST(V4_a_frame_that_was_poisoned_meanwhile_is_not_made_ready)
+/* All is taken down, and every frame is back but one that is bad. */
+static void end_with_one_quarantined(void)
 {
 	struct loam_frames_stats stats;
+
+	CHECK_OK(loam_vmalloc_check(&fix.vm));
+	CHECK_OK(loam_vmalloc_destroy(&fix.vm));
+	loam_pagetable_destroy(&fix.tree);
+	loam_frame_read_stats(fix.rig->frames, &stats);
+	CHECK_EQ(stats.quarantined, 1);
+	CHECK_EQ(stats.used, 0);
+	rig_destroy(fix.rig);
+}
+
+TEST(V4_a_frame_that_was_poisoned_meanwhile_is_not_made_ready)
+{
 	void *address[BATCH];
 	loam_pfn bad;
 
@@ -131,18 +144,11 @@ TEST(V4_a_frame_that_was_poisoned_meanwhile_is_not_made_ready)
 	}
 	for (size_t i = 0; i < BATCH; i++)
 		CHECK(loam_vfree(&fix.vm, address[i]));
-	CHECK_OK(loam_vmalloc_check(&fix.vm));
-	CHECK_OK(loam_vmalloc_destroy(&fix.vm));
-	loam_pagetable_destroy(&fix.tree);
-	loam_frame_read_stats(fix.rig->frames, &stats);
-	CHECK_EQ(stats.quarantined, 1);
-	CHECK_EQ(stats.used, 0);
-	rig_destroy(fix.rig);
+	end_with_one_quarantined();
 }
 
 TEST(F11_a_frame_that_is_poisoned_while_it_is_ready_does_not_go_out)
 {
-	struct loam_frames_stats stats;
 	void *address[2 * BATCH];
 	loam_pfn pfns[BATCH], bad;
 	void *first;
@@ -164,13 +170,7 @@ TEST(F11_a_frame_that_is_poisoned_while_it_is_ready_does_not_go_out)
 	first = make_ready(pfns);
 	CHECK(vm_stats().ready_pages > 0);
 	CHECK(loam_vfree(&fix.vm, first));
-	CHECK_OK(loam_vmalloc_check(&fix.vm));
-	CHECK_OK(loam_vmalloc_destroy(&fix.vm));
-	loam_pagetable_destroy(&fix.tree);
-	loam_frame_read_stats(fix.rig->frames, &stats);
-	CHECK_EQ(stats.quarantined, 1);
-	CHECK_EQ(stats.used, 0);
-	rig_destroy(fix.rig);
+	end_with_one_quarantined();
 }
 
 TEST(V4_hardened_frames_wait_in_the_frame_layer_and_are_never_ready)
